@@ -1,0 +1,55 @@
+# Everything a newcomer needs: each target creates what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .demo
+PYTEST_ARGS ?=
+WORKERS ?= 2
+
+.PHONY: help demo test lint format bench wheel clean
+
+help:
+	@echo "make demo    joules per inference of a small model, in under 90 s"
+	@echo "make test    install what the tests need and run them"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  let ruff format the code"
+	@echo "make bench   speed and memory, as ratios in one run"
+	@echo "make wheel   build the wheel into dist/"
+	@echo "make clean   remove what the targets made"
+
+$(DEMO)/installed: setup.cfg pyproject.toml $(shell find greenai_core plugins -name '*.py')
+	@test -x $(DEMO)/venv/bin/python || $(PYTHON) -m venv $(DEMO)/venv
+	@echo "installing greenai-core[onnx] into $(DEMO)/venv ..."
+	@$(DEMO)/venv/bin/python -m pip install --quiet --disable-pip-version-check '.[onnx]'
+	@touch $@
+
+demo: $(DEMO)/installed
+	@$(DEMO)/venv/bin/greenai devices
+	@$(DEMO)/venv/bin/greenai bench examples/models/small_cnn.onnx --out $(DEMO)/report
+
+$(VENV)/installed: setup.cfg pyproject.toml tests/requirements.txt tests/constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c tests/constraints.txt -r tests/requirements.txt -e .
+	@touch $@
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/run.py
+
+wheel: $(VENV)/installed
+	$(BIN)/python -m build --outdir dist .
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

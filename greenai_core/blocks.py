@@ -1,0 +1,210 @@
+"""A run of repeated work, cut into blocks that are common to all channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .channels import Channel
+from .clock import Clock
+from .profiler import Profiler
+from .statistics import Indices, Interval, Vector, batch_means
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open profiler and those of its channels that are used."""
+
+    profiler: Profiler
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What a run gave.
+
+    Attributes:
+        starts: instant at which each block began, s after the first.
+        durations: of each block, s, with the reading of sensors.
+        work: the part of each spent in the work, s.
+        iterations: of the work in each block.
+        energies: joules of each block by channel id.
+        failures: why a channel has none.
+    """
+
+    starts: Vector
+    durations: Vector
+    work: Vector
+    iterations: Vector
+    energies: dict[str, Vector]
+    failures: dict[str, str]
+
+    def seconds(self) -> Interval:
+        """Seconds of one iteration."""
+        return batch_means(self.work / self.iterations)
+
+    def per_iteration(self, ids: Sequence[str]) -> Vector:
+        """Joules of one iteration in each block, summed over channels.
+
+        Power in the block × time of one iteration: the reading of sensors
+        between iterations is part of neither.
+        """
+        joules = np.sum([self.energies[id] for id in ids], axis=0)
+        return np.asarray(joules / self.durations * self.work / self.iterations)
+
+    def without_first(self, count: int) -> Blocks:
+        """The blocks after the first ``count``."""
+        return self.only(np.arange(count, len(self.durations)))
+
+    def only(self, keep: Indices) -> Blocks:
+        """The blocks of these numbers."""
+        return Blocks(
+            self.starts[keep],
+            self.durations[keep],
+            self.work[keep],
+            self.iterations[keep],
+            {id: joules[keep] for id, joules in self.energies.items()},
+            self.failures,
+        )
+
+
+class Ticks:
+    """The run as it happens: when the sensors were read, and the work between.
+
+    Args:
+        clock: shared with the profilers.
+        sources: the profilers to read, open.
+        block_s: shortest block, s.
+    """
+
+    def __init__(self, clock: Clock, sources: Sequence[Source], block_s: float) -> None:
+        self.clock = clock
+        self.blocks = 0
+        """Blocks completed since ``restart``."""
+        self._sources = sources
+        self._recordings = [source.profiler.record() for source in sources]
+        self._block_s = block_s
+        self._before: list[float] = []
+        self._after: list[float] = []
+        self._iterations: list[int] = []
+        self._pauses: list[float] = []
+        self._first = 0
+        self._border = 0.0
+
+    def close(self) -> None:
+        """Let the profilers forget the run."""
+        for recording in self._recordings:
+            recording.close()
+
+    def tick(self, iterations: int) -> None:
+        """Read the sensors, after so many iterations since the tick before."""
+        before = self.clock.now()
+        for recording in self._recordings:
+            recording.tick()
+        self._before.append(before)
+        self._iterations.append(iterations)
+        if before - self._border >= self._block_s:
+            self.blocks += 1
+            self._border = before
+        self._after.append(self.clock.now())
+
+    def restart(self) -> None:
+        """Begin the first block at the latest tick."""
+        self._first = len(self._before) - 1
+        self._border = self._before[-1]
+        self.blocks = 0
+
+    def pause(self) -> None:
+        """What happened since the latest tick was no work: leave that block out."""
+        self._pauses.append(self._before[-1])
+        self._after[-1] = self.clock.now()
+
+    @property
+    def count(self) -> int:
+        """Ticks since ``restart``, that one included."""
+        return len(self._before) - self._first
+
+    @property
+    def iterations(self) -> int:
+        """Iterations since ``restart``."""
+        return sum(self._iterations[self._first + 1 :])
+
+    def ready(self) -> bool:
+        """Whether every channel has shown a value that is younger than the run."""
+        return all(recording.ready() for recording in self._recordings)
+
+    def cost(self) -> float:
+        """Seconds of a usual tick."""
+        return float(np.median(np.subtract(self._after, self._before)))
+
+    def self_cost_share(self) -> float:
+        """Time spent reading sensors over all time since ``restart``."""
+        if self.count < 2:
+            return 0.0
+        spent = self.cost() * (self.count - 1)
+        return spent / (self._before[-1] - self._before[self._first])
+
+    def cut(self) -> Blocks | None:
+        """Neighbouring ticks joined to blocks.
+
+        Returns:
+            None when there are not three ticks, which is the least for two blocks.
+        """
+        if self.count < 3:
+            return None
+        before, after = np.array(self._before), np.array(self._after)
+        block_s = self._block_s
+        borders = _borders(before, self._first, block_s)
+        while len(borders) < 3:
+            block_s /= 2
+            borders = _borders(before, self._first, block_s)
+        at = np.array(borders, dtype=np.intp)
+        worked = np.concatenate(([0.0], np.cumsum(before[1:] - after[:-1])))
+        done = np.cumsum(self._iterations).astype(np.float64)
+        energies, failures = self._energies(at, before[at])
+        blocks = Blocks(
+            before[at[:-1]] - before[at[0]],
+            np.diff(before[at]),
+            np.diff(worked[at]),
+            np.diff(done[at]),
+            energies,
+            failures,
+        )
+        paused = np.searchsorted(before[at], np.array(self._pauses), side="right") - 1
+        keep = np.setdiff1d(np.arange(len(at) - 1), paused)
+        return blocks.only(keep) if len(keep) >= 2 else blocks
+
+    def _energies(self, at: Indices, instants: Vector) -> tuple[dict[str, Vector], dict[str, str]]:
+        energies: dict[str, Vector] = {}
+        failures: dict[str, str] = {}
+        for source, recording in zip(self._sources, self._recordings, strict=True):
+            used = {channel.id for channel in source.channels}
+            for channel, blocks in recording.energies(at, instants):
+                if channel.id not in used:
+                    continue
+                if isinstance(blocks, str):
+                    failures[channel.id] = blocks
+                else:
+                    energies[channel.id] = blocks
+        return energies, failures
+
+
+def _borders(instants: Vector, first: int, block_s: float) -> list[int]:
+    borders = [first]
+    for index in range(first + 1, len(instants)):
+        if instants[index] - instants[borders[-1]] >= block_s:
+            borders.append(index)
+    return borders
+
+
+def is_lost(blocks: Blocks, contains: Sequence[str]) -> bool:
+    """Whether a channel that must be there gave nothing."""
+    return not all(id in blocks.energies for id in contains)
+
+
+def relative_half_width(interval: Interval) -> float:
+    """Half-width over mean; infinite for a mean that is not positive."""
+    return interval.half / interval.mean if interval.mean > 0 else math.inf

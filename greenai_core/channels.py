@@ -1,0 +1,202 @@
+"""What is measured, what contains what, and what a total may add up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from .results import ChannelEnergy, MissingChannel, WindowResult
+from .statistics import add_gains, coverage_factor
+
+COUNTER = "counter"
+SAMPLED = "sampled"
+MODELLED = "modelled"
+METHODS = (COUNTER, SAMPLED, MODELLED)
+
+PARTS = ("cpu", "dram", "gpu", "accelerator")
+"""Components that a total adds up."""
+
+SUPERSETS = ("wall", "psys")
+"""Components that contain the parts; they stand beside a total."""
+
+COMPONENTS = (*PARTS, *SUPERSETS, "core", "uncore", "other")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One thing whose energy a profiler tells.
+
+    Attributes:
+        id: ``cpu:0/package``, ``cpu:0/dram``, ``gpu:GPU-<uuid>``, ``wall:NAME``;
+            two profilers that see the same thing give it the same id.
+        component: one of ``COMPONENTS``.
+        method: ``counter`` and ``sampled`` are measured, ``modelled`` is not.
+        contained_in: id of the channel whose joules include these.
+        resolution_j: joules of one unit of a counter, or of the last digit.
+        wraps_at: counts at which a counter starts again at 0; None for never.
+        update_period_s: seconds between two new values; None where not known.
+        gain_uncertainty: relative, k = 1, common to all readings.
+        gain_source: where that figure comes from.
+        description: for people; the device's own name, and what to know of it.
+    """
+
+    id: str
+    component: str
+    method: str
+    contained_in: str | None = None
+    resolution_j: float = 0.0
+    wraps_at: int | None = None
+    update_period_s: float | None = None
+    gain_uncertainty: float = 0.0
+    gain_source: str = ""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.component not in COMPONENTS:
+            raise ValueError(f"{self.id}: component {self.component!r} is none of {COMPONENTS}")
+        if self.method not in METHODS:
+            raise ValueError(f"{self.id}: method {self.method!r} is none of {METHODS}")
+
+    @property
+    def measured(self) -> bool:
+        """Whether a sensor stands behind it."""
+        return self.method != MODELLED
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Energy of one channel in one window, or why there is none.
+
+    Attributes:
+        channel: what was read.
+        energy_j: joules; None when the sensor failed.
+        u_j: standard uncertainty without the sensor's gain.
+        reason: of the failure.
+    """
+
+    channel: Channel
+    energy_j: float | None
+    u_j: float = 0.0
+    reason: str = ""
+
+
+def contents(
+    channels: Sequence[Channel], accelerators: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """Ids of the channels that a total adds up.
+
+    CPU packages, DRAM and the accelerators in use; nothing twice; modelled
+    channels only for components that nothing measures. Where no part is
+    measured but the machine as a whole is, the total is that measurement.
+
+    Args:
+        channels: all that are open.
+        accelerators: ids of the accelerators in use; None for all of them.
+    """
+    parts = [
+        channel
+        for channel in channels
+        if channel.component in PARTS
+        and (
+            accelerators is None
+            or channel.component not in ("gpu", "accelerator")
+            or channel.id in accelerators
+        )
+    ]
+    ids = {channel.id for channel in parts}
+    parts = [channel for channel in parts if channel.contained_in not in ids]
+    measured = {channel.component for channel in parts if channel.measured}
+    if not measured:
+        for component in SUPERSETS:
+            whole = [c.id for c in channels if c.component == component and c.measured]
+            if whole:
+                return tuple(whole)
+    return tuple(c.id for c in parts if c.measured or c.component not in measured)
+
+
+def joined_method(methods: Collection[str]) -> str:
+    """Method of a total: that of its channels, or theirs joined by ``+``."""
+    return "+".join(method for method in METHODS if method in methods)
+
+
+def window_result(
+    name: str,
+    duration_s: float,
+    readings: Sequence[tuple[str, Reading]],
+    accelerators: Collection[str] | None = None,
+) -> WindowResult:
+    """The result of a window from what each profiler read in it.
+
+    Args:
+        name: of the window.
+        duration_s: its length.
+        readings: profiler name and reading of each channel.
+        accelerators: see ``contents``.
+    """
+    inside = contents([reading.channel for _, reading in readings], accelerators)
+    channels = []
+    for profiler, reading in readings:
+        if reading.energy_j is None:
+            continue
+        channel = reading.channel
+        repeat, whole = half_widths([(channel, reading.energy_j, reading.u_j)])
+        channels.append(
+            ChannelEnergy(
+                channel.id,
+                channel.component,
+                channel.method,
+                profiler,
+                channel.id in inside,
+                reading.energy_j,
+                *bounds(reading.energy_j, whole),
+                *bounds(reading.energy_j, repeat),
+            )
+        )
+    missing = tuple(
+        MissingChannel(reading.channel.id, reading.reason)
+        for _, reading in readings
+        if reading.energy_j is None
+    )
+    terms = [
+        (reading.channel, reading.energy_j, reading.u_j)
+        for _, reading in readings
+        if reading.channel.id in inside and reading.energy_j is not None
+    ]
+    method = joined_method({channel.method for channel, _, _ in terms})
+    total = low = high = repeat_low = repeat_high = None
+    if inside and len(terms) == len(inside):
+        total = math.fsum(energy for _, energy, _ in terms)
+        repeat, whole = half_widths(terms)
+        low, high = bounds(total, whole)
+        repeat_low, repeat_high = bounds(total, repeat)
+    return WindowResult(
+        name=name,
+        duration_s=duration_s,
+        energy_j=total,
+        low_j=low,
+        high_j=high,
+        repeat_low_j=repeat_low,
+        repeat_high_j=repeat_high,
+        method=method,
+        contains=inside,
+        channels=tuple(channels),
+        missing=missing,
+    )
+
+
+def half_widths(terms: Sequence[tuple[Channel, float, float]]) -> tuple[float, float]:
+    """95 % half-widths of a sum of channels: repeatability, and with the gains.
+
+    Args:
+        terms: channel, joules and standard uncertainty of each.
+    """
+    repeat = math.sqrt(math.fsum(u * u for _, _, u in terms))
+    gain = add_gains([(c.gain_source, abs(energy) * c.gain_uncertainty) for c, energy, _ in terms])
+    k = coverage_factor()
+    return k * repeat, k * math.hypot(repeat, gain)
+
+
+def bounds(value: float, half: float) -> tuple[float, float]:
+    """The interval around an energy; energy is never negative, so neither is its low end."""
+    return max(value - half, min(value, 0.0)), value + half

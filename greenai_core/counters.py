@@ -1,0 +1,271 @@
+"""Sources that count energy: RAPL, NVML's energy counter, and their like.
+
+A plugin gives one raw read of one channel; everything between that and joules
+(deltas, wrap-around, failed reads, update instants, windows) is done here.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from .channels import Channel, Reading
+from .clock import Ticker
+from .errors import LifecycleError, ReadingError
+from .profiler import Profiler, Recording
+from .statistics import Indices, Vector, edges, latch_window
+
+MAX_POWER_W = 5000.0
+"""No channel of one machine draws more; a counter that says so was reset."""
+
+DEFAULT_PERIOD_S = 0.1
+"""Update period assumed where a channel does not state one: the slowest known."""
+
+HEARTBEAT_S = 30.0
+"""A read at least this often, so that no counter wraps unseen (the fastest known
+wraps after 65,536 J, which at MAX_POWER_W takes 13 s and at 280 W 234 s)."""
+
+STUCK_S = 1.0
+STUCK_PERIODS = 20
+
+
+class Mark(NamedTuple):
+    """One read of one channel: when, what it had counted, or why it failed.
+
+    ``epoch`` changes when the counter was reset; marks of two epochs cannot be
+    subtracted.
+    """
+
+    time: float
+    joules: float
+    epoch: int
+    power_w: float | None = None
+    failure: str = ""
+
+
+class _Counter:
+    """Unwraps one channel's raw counts into joules since it was opened."""
+
+    __slots__ = ("channel", "epoch", "joules", "raw", "seen")
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.raw: int | None = None
+        self.seen = 0.0
+        self.joules = 0.0
+        self.epoch = 0
+
+    def add(self, time: float, raw: int) -> float:
+        """Joules counted up to this read.
+
+        Raises:
+            ReadingError: the counter went back without a wrap to explain it.
+        """
+        last = self.raw
+        if raw != last:
+            if last is not None:
+                delta = raw - last
+                if delta < 0:
+                    delta = self._unwrap(time, raw, last)
+                self.joules += delta * self.channel.resolution_j
+            self.raw = raw
+        self.seen = time
+        return self.joules
+
+    def _unwrap(self, time: float, raw: int, last: int) -> int:
+        channel = self.channel
+        delta = raw + channel.wraps_at - last if channel.wraps_at and raw >= 0 else -1
+        elapsed = max(time - self.seen, 0.0)
+        # One update period of energy may appear at once, whatever the time between reads.
+        allowed = MAX_POWER_W * (elapsed + (channel.update_period_s or DEFAULT_PERIOD_S))
+        if delta < 0 or delta * channel.resolution_j > allowed:
+            self.raw, self.seen, self.joules = raw, time, 0.0
+            self.epoch += 1
+            raise ReadingError(
+                f"the counter of {channel.id} went back from {last} to {raw}: it was reset"
+            )
+        return delta
+
+
+class CounterProfiler(Profiler):
+    """A profiler whose source counts energy since some start.
+
+    A plugin implements ``connect`` (each channel with its ``resolution_j``,
+    and ``wraps_at`` where the counter wraps), ``disconnect`` and ``read``.
+    """
+
+    precise_ends: ClassVar[bool] = False
+    """Whether ``read_power`` is asked at both ends of a window; worth its time
+    on counters that move every 20 ms or less often."""
+
+    @abstractmethod
+    def read(self, channel: Channel) -> int:
+        """The raw count of one channel, in units of its ``resolution_j``.
+
+        Raises:
+            ReadingError: the read failed. Never return 0 instead.
+        """
+
+    def read_power(self, channel: Channel) -> float | None:
+        """Power of the channel at this instant, W; None where the source has none."""
+        return None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._counters: tuple[_Counter, ...] = ()
+        self._ticker: Ticker | None = None
+
+    def follow(self) -> None:
+        """Read once, and again at least every ``HEARTBEAT_S`` seconds."""
+        self._counters = tuple(_Counter(channel) for channel in self.channels)
+        self.mark()
+        wraps = [
+            channel.wraps_at * channel.resolution_j / MAX_POWER_W / 2
+            for channel in self.channels
+            if channel.wraps_at
+        ]
+        period = min([HEARTBEAT_S, *wraps])
+        self._ticker = self.clock.repeat(self._heartbeat, lambda: period)
+
+    def unfollow(self) -> None:
+        """End the background reads."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+
+    def _heartbeat(self) -> None:
+        self.mark()
+
+    def mark(self, power: bool = False) -> list[Mark]:
+        """Read every channel now; a failed one is marked with its reason.
+
+        Args:
+            power: ask for the power at this instant too.
+        """
+        now = self.clock.now
+        marks = []
+        with self._lock:
+            for counter in self._counters:
+                channel = counter.channel
+                before = now()
+                try:
+                    raw = self.read(channel)
+                    time = (before + now()) / 2
+                    joules = counter.add(time, raw)
+                    watts = self.read_power(channel) if power else None
+                except ReadingError as error:
+                    failure = str(error) or f"{channel.id} could not be read"
+                    marks.append(Mark(before, counter.joules, counter.epoch, None, failure))
+                else:
+                    marks.append(Mark(time, joules, counter.epoch, watts))
+        return marks
+
+    def begin(self) -> list[Mark]:
+        """Read the channels at the beginning of a window."""
+        if not self.is_open:
+            raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
+        return self.mark(self.precise_ends)
+
+    def end(self, begun: list[Mark]) -> Sequence[Reading]:
+        """Read them again and tell the joules in between."""
+        marks = self.mark(self.precise_ends)
+        return [
+            _reading(counter.channel, start, stop)
+            for counter, start, stop in zip(self._counters, begun, marks, strict=True)
+        ]
+
+    def grain_s(self, channel: Channel) -> float:
+        """The update period of the counter."""
+        return channel.update_period_s or DEFAULT_PERIOD_S
+
+    def record(self) -> Recording:
+        """Keep every read from now on, to be cut into blocks."""
+        return _CounterRecording(self)
+
+
+def _reading(channel: Channel, start: Mark, stop: Mark) -> Reading:
+    failure = start.failure or stop.failure
+    if not failure and start.epoch != stop.epoch:
+        failure = f"the counter of {channel.id} was reset inside the window"
+    if failure:
+        return Reading(channel, None, reason=failure)
+    duration = stop.time - start.time
+    counted = stop.joules - start.joules
+    period = channel.update_period_s or DEFAULT_PERIOD_S
+    stuck = _stuck(channel, counted, duration)
+    if stuck:
+        return Reading(channel, None, reason=stuck)
+    energy, u = latch_window(
+        counted, duration, period, channel.resolution_j, start.power_w, stop.power_w
+    )
+    return Reading(channel, max(energy, 0.0), u)
+
+
+def _stuck(channel: Channel, counted_j: float, duration_s: float) -> str:
+    period = channel.update_period_s or DEFAULT_PERIOD_S
+    if counted_j == 0.0 and duration_s > max(STUCK_S, STUCK_PERIODS * period):
+        return (
+            f"the counter of {channel.id} did not move for {duration_s:.1f} s, "
+            "and nothing that is on uses no energy: it is stuck or not implemented here"
+        )
+    return ""
+
+
+class _CounterRecording(Recording):
+    def __init__(self, profiler: CounterProfiler) -> None:
+        self._profiler = profiler
+        self._times: list[list[float]] = [[] for _ in profiler.channels]
+        self._joules: list[list[float]] = [[] for _ in profiler.channels]
+        self._epochs = [mark.epoch for mark in profiler.mark()]
+        self._failures = [""] * len(profiler.channels)
+
+    def tick(self) -> None:
+        for index, mark in enumerate(self._profiler.mark()):
+            if mark.epoch != self._epochs[index]:
+                self._failures[index] = (
+                    f"the counter of {self._profiler.channels[index].id} was reset meanwhile"
+                )
+            elif mark.failure:
+                self._failures[index] = mark.failure
+            else:
+                self._times[index].append(mark.time)
+                self._joules[index].append(mark.joules)
+
+    def ready(self) -> bool:
+        return all(
+            failure or (joules and joules[-1] != joules[0])
+            for joules, failure in zip(self._joules, self._failures, strict=True)
+        )
+
+    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
+        return [
+            (channel, self._channel(index, channel, instants))
+            for index, channel in enumerate(self._profiler.channels)
+        ]
+
+    def _channel(self, index: int, channel: Channel, borders: Vector) -> Vector | str:
+        failure = self._failures[index]
+        times, joules = np.array(self._times[index]), np.array(self._joules[index])
+        period = self._profiler.grain_s(channel)
+        if len(times) < 2:
+            return failure or f"{channel.id} was never read"
+        series = edges(times, joules, period)
+        if series is None:
+            stuck = _stuck(channel, float(joules[-1] - joules[0]), float(times[-1] - times[0]))
+            return stuck or failure or f"{channel.id} moved too seldom to tell blocks apart"
+        silence = float(borders[-1] - series.times[-1])
+        pause = float(np.diff(times).max())
+        if silence > STUCK_PERIODS * period + 2 * pause:
+            return failure or (
+                f"the counter of {channel.id} stopped moving {silence:.1f} s before the end"
+            )
+        return np.diff(series.at(borders))
+
+    def close(self) -> None:
+        self._times.clear()
+        self._joules.clear()

@@ -1,0 +1,418 @@
+"""The contract of a model format, and what one opened model file can do.
+
+A format is a subclass of :class:`DLLibrary`; an instance is one model file seen
+through its deep-learning library. What a file can do belongs to the file, not
+to the format, so it is asked (``abilities()``) and never guessed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+from .errors import ModelError, ModelInputError, ModelLoadError, PluginUnavailable
+from .results import ParameterCount
+from .tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+__all__ = [
+    "Ability",
+    "DLLibrary",
+    "Layer",
+    "LayerCall",
+    "Layered",
+    "TensorSpec",
+    "Trainable",
+    "require",
+]
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Whether a file can be used in one way, and if not, why.
+
+    Attributes:
+        possible: the answer.
+        reason: what is missing and how to supply it; empty when possible.
+    """
+
+    possible: bool
+    reason: str = ""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A model file opened for training."""
+
+    def prepare_batch(self, inputs: Arrays, targets: npt.NDArray[Any]) -> Any:
+        """Put one batch where training wants it (device, types); not timed.
+
+        Raises:
+            ModelInputError: the batch does not fit the model.
+        """
+
+    def step(self, batch: Any) -> None:
+        """One forward pass, backward pass and update of the weights."""
+
+    def synchronize(self) -> None:
+        """Wait until nothing started by ``step`` is still running."""
+
+    def loss(self) -> float:
+        """Loss of the last step; may wait for it."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trained model in the format it came from."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a model.
+
+    Attributes:
+        name: its path in the model, unique (``features.0``).
+        type: the library's name of its kind (``Conv2d``).
+        parameters: elements of its own parameters, not of its children's.
+        parent: name of the layer that contains it, None at the top.
+    """
+
+    name: str
+    type: str
+    parameters: int
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One use of a layer in one forward pass, with its inputs captured.
+
+    Attributes:
+        layer: name of the layer.
+        index: 0 for its first use in the pass, 1 for the second, …
+        replay: does that use again on the captured inputs; asynchronous as
+            ``predict`` is.
+    """
+
+    layer: str
+    index: int
+    replay: Callable[[], object]
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A model file opened so that its layers can be told apart."""
+
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, parents before children."""
+
+    def calls(self, prepared: Any) -> tuple[LayerCall, ...]:
+        """The uses of leaf layers in one forward pass on ``prepared``, in order."""
+
+
+class DLLibrary(ABC):
+    """One model file, seen through its deep-learning library.
+
+    Construction is cheap; the weights are loaded on first use and go away on
+    ``close()`` or at the end of a ``with`` block.
+
+    A subclass states the class facts, and implements ``recognises``,
+    ``count_parameters``, ``load_weights``, ``signature``, ``prepare``, ``predict``,
+    ``fetch`` and ``synchronize``. It imports its library inside methods only,
+    so that listing formats stays cheap.
+
+    Args:
+        path: the model file or folder.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"`` for the first
+            accelerator that the library can use, else the CPU.
+        enable_GPU: the older spelling: False means ``device="cpu"``.
+        input_shapes: shapes for inputs that the file leaves open, by name; a
+            bare sequence stands for the only (or first) input.
+        options: those that ``option_names`` of the format lists.
+
+    Raises:
+        ModelLoadError: there is no such file, or an option is unknown.
+    """
+
+    format: ClassVar[str]
+    """Name under which the format is registered."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """File name endings that suggest the format."""
+
+    requires: ClassVar[Mapping[str, str]] = {}
+    """Import name of each library needed -> the extra that installs it."""
+
+    option_names: ClassVar[Mapping[str, str]] = {}
+    """Constructor options of this format -> one line of help."""
+
+    image_layout: ClassVar[str] = "NCHW"
+    """Order of the axes of images where a signature does not tell."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        enable_GPU: bool | None = None,
+        input_shapes: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+        **options: Any,
+    ) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise ModelLoadError(f"there is no model file {self.path}. Check the path")
+        unknown = set(options) - set(self.option_names)
+        if unknown:
+            known = ", ".join(sorted(self.option_names)) or "none"
+            raise ModelLoadError(
+                f"the format {self.format!r} has no option {', '.join(sorted(unknown))} "
+                f"(its options: {known})"
+            )
+        self.device = "cpu" if enable_GPU is False else device
+        self.options = options
+        if input_shapes is None:
+            self.input_shapes: dict[str, tuple[int, ...]] = {}
+        elif isinstance(input_shapes, Mapping):
+            self.input_shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
+        else:
+            self.input_shapes = {"": tuple(input_shapes)}
+        self._loaded = False
+
+    # Class facts
+
+    @classmethod
+    def check_available(cls) -> None:
+        """Return if the library of the format is installed.
+
+        Raises:
+            PluginUnavailable: it is not; the hint names the extra.
+        """
+        require(cls.requires)
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether the file is of this format, by its content.
+
+        Looks at suffix and first bytes, imports no library, runs nothing from
+        the file, and answers False for a file it cannot read.
+        """
+
+    # What a subclass implements
+
+    @abstractmethod
+    def count_parameters(self) -> ParameterCount:
+        """Elements and bytes, from headers wherever the format allows.
+
+        Raises:
+            ModelLoadError: the file is broken.
+        """
+
+    @abstractmethod
+    def load_weights(self) -> None:
+        """Load the weights to ``self.device``.
+
+        Raises:
+            ModelLoadError: the file is broken or does not hold enough to run.
+        """
+
+    @abstractmethod
+    def signature(self) -> tuple[TensorSpec, ...]:
+        """The inputs as the file states them; shape None where it does not."""
+
+    @abstractmethod
+    def prepare(self, inputs: Arrays) -> Any:
+        """Bring NumPy inputs, by name, to the device; not timed.
+
+        Raises:
+            ModelInputError: they do not fit.
+        """
+
+    @abstractmethod
+    def predict(self, prepared: Any) -> Any:
+        """One inference in evaluation mode without gradients; may return early."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until nothing started by ``predict`` is still running."""
+
+    @abstractmethod
+    def fetch(self, outputs: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """What ``predict`` returned, as NumPy arrays by output name."""
+
+    def drop_weights(self) -> None:  # noqa: B027  # not every library holds something
+        """Let go of what ``load_weights`` took."""
+
+    def cannot_run(self) -> str:
+        """Why this file cannot be run; empty if it can. Reads no weights."""
+        return ""
+
+    def as_trainable(self) -> Trainable:
+        """The model opened for training.
+
+        Raises:
+            ModelError: this file cannot be trained, with the reason.
+        """
+        raise ModelError(f"{self.path}: {self.abilities()['train'].reason}")
+
+    def as_layered(self) -> Layered:
+        """The model opened layer by layer.
+
+        Raises:
+            ModelError: its layers cannot be told apart, with the reason.
+        """
+        raise ModelError(f"{self.path}: {self.abilities()['layers'].reason}")
+
+    def abilities(self) -> Mapping[str, Ability]:
+        """What this file can be used for: ``run``, ``train`` and ``layers``."""
+        cannot = self.cannot_run()
+        return {
+            "run": Ability(not cannot, cannot),
+            "train": Ability(False, f"training is not supported for the format {self.format!r}"),
+            "layers": Ability(False, f"layers are not told apart for the format {self.format!r}"),
+        }
+
+    def accelerators(self) -> tuple[str, ...]:
+        """Channel ids (``gpu:UUID``) of the boards the loaded model computes on."""
+        return ()
+
+    # What people use
+
+    def get_number_of_parameters(self) -> int:
+        """Total of ``count_parameters()``."""
+        return self.count_parameters().total
+
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The inputs, with the shapes given at construction filled in.
+
+        Raises:
+            ModelInputError: a given shape contradicts the file.
+        """
+        specs = self.signature()
+        given = dict(self.input_shapes)
+        if "" in given and specs:
+            given[specs[0].name] = given.pop("")
+        unknown = set(given) - {spec.name for spec in specs}
+        if unknown:
+            names = ", ".join(spec.name for spec in specs)
+            raise ModelInputError(
+                f"{self.path} has no input {', '.join(sorted(unknown))} (its inputs: {names})"
+            )
+        return tuple(
+            replace(spec, shape=_merge(spec, given[spec.name])) if spec.name in given else spec
+            for spec in specs
+        )
+
+    def load(self) -> None:
+        """Load the weights now instead of on first use."""
+        if not self._loaded:
+            cannot = self.cannot_run()
+            if cannot:
+                raise ModelLoadError(f"{self.path}: {cannot}")
+            type(self).check_available()
+            self.load_weights()
+            self._loaded = True
+
+    def close(self) -> None:
+        """Let go of the weights; a later use loads them again."""
+        if self._loaded:
+            self._loaded = False
+            self.drop_weights()
+
+    def run(
+        self, data: Any = None, preprocess: Callable[[Any], Any] | None = None
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """One inference for people: anything in, NumPy arrays by name out.
+
+        Args:
+            data: path of an image, ``.npy`` or ``.npz``; an array; a mapping of
+                arrays by input name; None for synthetic data.
+            preprocess: called on ``data`` first.
+
+        Raises:
+            ModelInputError: the data do not fit the inputs.
+            ModelLoadError: the file cannot be run.
+        """
+        from .inputs import to_inputs
+
+        self.load()
+        if preprocess is not None:
+            data = preprocess(data)
+        inputs = to_inputs(data, self.input_specs, image_layout=self.image_layout)
+        outputs = self.predict(self.prepare(inputs))
+        self.synchronize()
+        return self.fetch(outputs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, device={self.device!r})"
+
+
+def _merge(spec: TensorSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if spec.shape is not None:
+        fits = len(spec.shape) == len(shape) and all(
+            not isinstance(axis, int) or axis == size
+            for axis, size in zip(spec.shape, shape, strict=True)
+        )
+        if not fits:
+            asked = "x".join(map(str, shape))
+            raise ModelInputError(f"the shape {asked} does not fit the input {spec}")
+    return shape
+
+
+def require(libraries: Mapping[str, str]) -> None:
+    """Check that libraries can be imported, without importing them.
+
+    Args:
+        libraries: import name -> the extra of greenai-core that installs it.
+
+    Raises:
+        PluginUnavailable: one is missing; the hint names the extra.
+    """
+    for name, extra in libraries.items():
+        found = None
+        with contextlib.suppress(ModuleNotFoundError, ValueError):
+            found = importlib.util.find_spec(name)
+        if found is None:
+            raise PluginUnavailable(
+                f"the library {name!r} is not installed",
+                f"Install the extra: pip install 'greenai-core[{extra}]'",
+            )
+
+
+@contextlib.contextmanager
+def loading(path: Path, library: str) -> Iterator[None]:
+    """Turn whatever a library raises while reading a file into a ModelLoadError."""
+    try:
+        yield
+    except (ModelError, PluginUnavailable, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = lines[0] if lines else type(error).__name__
+        raise ModelLoadError(
+            f"{path}: {library} cannot read this file ({detail[:300]}). "
+            "It may be truncated, or of another format"
+        ) from error

@@ -1,0 +1,382 @@
+"""The contract of a source of energy.
+
+There are four kinds, by what the source can give, and a plugin subclasses one
+of them: :class:`~greenai_core.counters.CounterProfiler`,
+:class:`~greenai_core.sampling.PowerProfiler`,
+:class:`~greenai_core.sampling.StreamProfiler` and
+:class:`~greenai_core.windows.WindowProfiler`. What they share is here. Beside
+energy there are :class:`Telemetry` and :class:`PowerLimiter`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, TypeVar
+
+from .channels import Channel, Reading, window_result
+from .clock import SYSTEM_CLOCK, Clock
+from .errors import LifecycleError, ReadingError
+from .model import require
+from .results import WindowResult
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .statistics import Indices, Vector
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Evaluation(NamedTuple):
+    """What ``evaluate`` returns: seconds, joules, and what the function returned."""
+
+    seconds: float
+    energy_j: float
+    result: Any
+
+
+class Recording(ABC):
+    """Readings kept while work is repeated, to be cut into blocks afterwards."""
+
+    @abstractmethod
+    def tick(self) -> None:
+        """Called between two stretches of work; reads what must be read then."""
+
+    @abstractmethod
+    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
+        """Joules of each channel between neighbouring borders, or why there are none.
+
+        Args:
+            ticks: which calls of ``tick``, counted from 0, are the borders.
+            instants: when each of them was made, s, just before it read anything.
+        """
+
+    def ready(self) -> bool:
+        """Whether every channel has been seen to move since the recording began."""
+        return True
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop keeping readings."""
+
+
+class Profiler(ABC):
+    """A source of energy for a set of channels.
+
+    The constructor does no I/O. ``open`` and ``close`` bracket the use of the
+    hardware; between them any number of windows, nested or overlapping, share
+    one stream of readings. ``start``/``stop``, ``with profiler:`` and
+    ``evaluate`` are for people who use one profiler alone; a ``Session``
+    composes several.
+
+    A plugin subclasses one of the four kinds, and implements ``connect`` and
+    ``disconnect`` beside the kind's own reading method.
+    """
+
+    name: ClassVar[str]
+    """Name under which the profiler is registered."""
+
+    requires: ClassVar[Mapping[str, str]] = {}
+    """Import name of each library needed -> the extra that installs it."""
+
+    option_names: ClassVar[Mapping[str, str]] = {}
+    """Constructor options that people may set -> one line of help; all optional
+    keywords, so that ``cls()`` always works."""
+
+    priority: ClassVar[int] = 50
+    """Which of two profilers of one channel ``auto`` takes: the higher."""
+
+    automatic: ClassVar[bool] = True
+    """Whether ``auto`` tries it; False where it must be told an address first."""
+
+    seen_on_hardware: ClassVar[str] = ""
+    """On which hardware it has run; empty: only on simulated hardware."""
+
+    nests: ClassVar[bool] = True
+    """Whether windows may overlap."""
+
+    def __init__(self) -> None:
+        self.clock: Clock = SYSTEM_CLOCK
+        self._channels: tuple[Channel, ...] | None = None
+        self._started: tuple[float, Any] | None = None
+        self._opened_by_with = False
+        self.last: WindowResult | None = None
+        """Result of the latest ``stop``."""
+
+    # What a subclass implements
+
+    def check_available(self) -> None:
+        """Return if the profiler can measure here and now.
+
+        Raises:
+            PluginUnavailable: it cannot; the hint is the exact remedy.
+        """
+        require(self.requires)
+
+    @abstractmethod
+    def connect(self) -> Sequence[Channel]:
+        """Open the hardware and tell its channels.
+
+        Raises:
+            PluginUnavailable: it cannot be opened.
+            ReadingError: it does not answer as it should.
+        """
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Close the hardware; called once after each successful ``connect``."""
+
+    # What each kind implements
+
+    @abstractmethod
+    def begin(self) -> Any:
+        """Begin a window; what it returns is for ``end``."""
+
+    @abstractmethod
+    def end(self, begun: Any) -> Sequence[Reading]:
+        """End a window: a reading for each channel, failed ones with their reason."""
+
+    @abstractmethod
+    def record(self) -> Recording:
+        """Begin a recording of repeated work."""
+
+    def grain_s(self, channel: Channel) -> float:
+        """Seconds between two values of the channel that can differ."""
+        return channel.update_period_s or 0.0
+
+    # What the session and people use
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels, known once the profiler is open.
+
+        Raises:
+            LifecycleError: it is not open.
+        """
+        if self._channels is None:
+            raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
+        return self._channels
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the hardware is open."""
+        return self._channels is not None
+
+    def open(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Open the hardware and begin to follow it.
+
+        Raises:
+            LifecycleError: it is open already.
+            PluginUnavailable: it cannot be opened.
+        """
+        if self._channels is not None:
+            raise LifecycleError(f"the profiler {self.name!r} is open already")
+        self.clock = clock
+        self._channels = tuple(self.connect())
+        try:
+            self.follow()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the hardware; does nothing when it is not open."""
+        if self._channels is not None:
+            self._started = None
+            try:
+                self.unfollow()
+            finally:
+                self._channels = None
+                self.disconnect()
+
+    def follow(self) -> None:  # noqa: B027  # only some kinds read between windows
+        """Hook of the kinds: begin to read in the background."""
+
+    def unfollow(self) -> None:  # noqa: B027  # likewise
+        """Hook of the kinds: end it."""
+
+    def start(self) -> None:
+        """Begin the one window of ``stop``; opens the profiler if needed.
+
+        Raises:
+            LifecycleError: it was started already.
+        """
+        if self._started is not None:
+            raise LifecycleError(f"the profiler {self.name!r} was started already")
+        if not self.is_open:
+            self.open()
+        begun = self.begin()
+        self._started = (self.clock.now(), begun)
+
+    def stop(self) -> WindowResult:
+        """End the window that ``start`` began.
+
+        Raises:
+            LifecycleError: it was not started.
+        """
+        if self._started is None:
+            raise LifecycleError(f"the profiler {self.name!r} was not started")
+        (began, begun), self._started = self._started, None
+        duration = self.clock.now() - began
+        readings = [(self.name, reading) for reading in self.end(begun)]
+        self.last = window_result(self.name, duration, readings)
+        return self.last
+
+    def evaluate(self, f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Evaluation:
+        """Energy of one call.
+
+        Returns:
+            ``(seconds, joules, result)``; the joules are the total over the
+            profiler's channels, without counting anything twice.
+
+        Raises:
+            ReadingError: a channel of the total could not be read.
+        """
+        opened = not self.is_open
+        try:
+            self.start()
+            try:
+                result = f(*args, **kwargs)
+            finally:
+                window = self.stop()
+        finally:
+            if opened:
+                self.close()
+        if window.energy_j is None:
+            failed = "; ".join(f"{m.id}: {m.reason}" for m in window.missing)
+            raise ReadingError(
+                f"the profiler {self.name!r} has no joules for this call: "
+                + (failed or "none of its channels belongs in a total")
+            )
+        return Evaluation(window.duration_s, window.energy_j, result)
+
+    def get_unit(self) -> str:
+        """``"J"``, whatever unit the source counts in."""
+        return "J"
+
+    def __enter__(self) -> Self:
+        self._opened_by_with = not self.is_open
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            if self._opened_by_with:
+                self.close()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One figure that is no energy.
+
+    Attributes:
+        device: ``host``, or the id of a channel's device.
+        quantity: ``utilisation``, ``memory_used``, ``temperature``, ``clock``,
+            ``throttling``.
+        value: in ``unit``.
+        unit: ``%``, ``B``, ``°C``, ``MHz``, ``bits``.
+    """
+
+    device: str
+    quantity: str
+    value: float
+    unit: str
+
+
+class Telemetry(ABC):
+    """A profiler that also tells how busy, hot or throttled its devices are."""
+
+    @abstractmethod
+    def observe(self) -> Sequence[Observation]:
+        """The state now; a utilisation is the mean since the call before.
+
+        Raises:
+            ReadingError: the device does not answer.
+        """
+
+
+@dataclass(frozen=True)
+class PowerLimit:
+    """Power limits of one device, in watts.
+
+    Attributes:
+        device: ``gpu:GPU-<uuid>``.
+        current_w: in force now.
+        default_w: what the maker set.
+        low_w, high_w: what it can be set to.
+        settable: whether this user may set it.
+    """
+
+    device: str
+    current_w: float
+    default_w: float
+    low_w: float
+    high_w: float
+    settable: bool
+
+
+class PowerLimiter(ABC):
+    """Reads and sets the power limits of devices (group ``greenai.limiters``)."""
+
+    name: ClassVar[str]
+    requires: ClassVar[Mapping[str, str]] = {}
+
+    def check_available(self) -> None:
+        """Return if limits can be read here.
+
+        Raises:
+            PluginUnavailable: they cannot; the hint is the remedy.
+        """
+        require(self.requires)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Open the hardware.
+
+        Raises:
+            PluginUnavailable: it cannot be opened.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close it; does nothing when it is not open."""
+
+    @abstractmethod
+    def limits(self) -> Sequence[PowerLimit]:
+        """The limits of each device now.
+
+        Raises:
+            PowerCapError: a device does not answer.
+        """
+
+    @abstractmethod
+    def set_limit(self, device: str, watts: float) -> None:
+        """Set the limit of one device; returns after it was read back.
+
+        Raises:
+            PowerCapError: no such device, out of range, no permission, or the
+                device kept another value.
+        """
+
+
+def finite(value: float, what: str) -> float:
+    """``value`` if it can be a reading of power or energy.
+
+    Raises:
+        ReadingError: it is NaN, infinite or negative.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise ReadingError(f"{what} gave {value}, which cannot be true")
+    return value

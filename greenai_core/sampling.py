@@ -1,0 +1,300 @@
+"""Sources that tell power: sampled by us, or delivered with their own time stamps."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import random
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from .channels import Channel, Reading
+from .clock import Ticker
+from .errors import LifecycleError, ReadingError
+from .profiler import Profiler, Recording, finite
+from .statistics import Indices, Vector, trapezoid_variance
+
+MAX_GAP_PERIODS = 5
+"""A hole in the samples longer than this many periods is a hole, not a held value."""
+
+
+class PowerSeries:
+    """Samples of one channel's power, and the energy between any two instants."""
+
+    def __init__(self, channel: Channel, period_s: float) -> None:
+        self.channel = channel
+        self.period_s = period_s
+        self.times: list[float] = []
+        self.watts: list[float] = []
+        self.failure = ""
+
+    def add(self, time: float, watts: float) -> None:
+        """Append a sample; samples are dropped that are not later than the last one."""
+        if not self.times or time > self.times[-1]:
+            self.times.append(time)
+            self.watts.append(watts)
+
+    def trim(self, before: float) -> None:
+        """Forget what no window that is still open can need."""
+        keep = bisect.bisect_right(self.times, before) - 1
+        if keep > 1000:
+            del self.times[:keep], self.watts[:keep]
+
+    def energy(self, start: float, end: float) -> tuple[float, float]:
+        """Joules between two instants and their standard uncertainty.
+
+        Trapezoids between samples; the last value is held to each end. The
+        power is taken as free to jump anywhere between two samples.
+
+        Raises:
+            ReadingError: samples are missing for too long a part of it.
+        """
+        first = max(bisect.bisect_right(self.times, start) - 1, 0)
+        last = bisect.bisect_left(self.times, end)
+        times, watts = self.times[first : last + 1], self.watts[first : last + 1]
+        self._check_gaps(times, start, end)
+        corners = [(start, _power_at(times, watts, start))]
+        corners += [(t, w) for t, w in zip(times, watts, strict=True) if start < t < end]
+        corners += [(end, _power_at(times, watts, end))]
+        joules = variance = 0.0
+        for (t0, w0), (t1, w1) in pairwise(corners):
+            joules += (w0 + w1) / 2 * (t1 - t0)
+            variance += trapezoid_variance(w0, w1, t1 - t0)
+        if len(corners) < 4:
+            # Fewer than two samples inside say nothing of how the power moved there.
+            variance += joules**2 / 12
+        return joules, math.sqrt(variance)
+
+    def _check_gaps(self, times: Sequence[float], start: float, end: float) -> None:
+        seen = [*times]
+        if not seen or seen[0] > start:
+            seen.insert(0, start)
+        if seen[-1] < end:
+            seen.append(end)
+        gap = max(b - a for a, b in pairwise(seen))
+        if not times or gap > MAX_GAP_PERIODS * self.period_s:
+            raise ReadingError(
+                f"{self.channel.id} gave no power for {gap:.1f} s of the window"
+                + (f": {self.failure}" if self.failure else "")
+            )
+
+
+def _power_at(times: Sequence[float], watts: Sequence[float], instant: float) -> float:
+    return float(np.interp(instant, times, watts))
+
+
+class _SeriesRecording(Recording):
+    def __init__(self, profiler: _SeriesProfiler) -> None:
+        self._profiler = profiler
+        self._begun = profiler.begin()
+
+    def tick(self) -> None:
+        self._profiler.pull()
+
+    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
+        self._profiler.catch_up(float(instants[-1]))
+        result: list[tuple[Channel, Vector | str]] = []
+        for series in self._profiler.series:
+            try:
+                blocks = [series.energy(float(a), float(b))[0] for a, b in pairwise(instants)]
+            except ReadingError as error:
+                result.append((series.channel, str(error)))
+            else:
+                result.append((series.channel, np.array(blocks)))
+        return result
+
+    def close(self) -> None:
+        self._profiler.forget(self._begun)
+
+
+class Begun(NamedTuple):
+    """The beginning of a window; ``key`` tells apart windows begun at one instant."""
+
+    time: float
+    key: int
+
+
+class _SeriesProfiler(Profiler):
+    """What sampled and delivered power have in common."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.series: tuple[PowerSeries, ...] = ()
+        self._open_windows: set[Begun] = set()
+        self._lock = threading.RLock()
+        self._keys = 0
+        self._ticker: Ticker | None = None
+
+    def unfollow(self) -> None:
+        """Take over nothing more."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        self.series = ()
+
+    def pull(self) -> None:
+        """Take over what has been delivered meanwhile."""
+
+    def catch_up(self, instant: float) -> None:
+        """Return when the samples reach ``instant``, or cannot."""
+
+    def begin(self) -> Begun:
+        """Remember the instant at which a window begins."""
+        if not self.is_open:
+            raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
+        with self._lock:
+            self._keys += 1
+            begun = Begun(self.clock.now(), self._keys)
+            self._open_windows.add(begun)
+        return begun
+
+    def forget(self, begun: Begun) -> None:
+        """Drop the samples that only this window needed."""
+        with self._lock:
+            self._open_windows.discard(begun)
+            oldest = min(self._open_windows, default=Begun(self.clock.now(), 0)).time
+            for series in self.series:
+                series.trim(oldest)
+
+    def end(self, begun: Begun) -> Sequence[Reading]:
+        """Integrate the samples since ``begin``."""
+        now = self.clock.now()
+        self.catch_up(now)
+        readings = []
+        with self._lock:
+            for series in self.series:
+                try:
+                    energy, u = series.energy(begun.time, now)
+                except ReadingError as error:
+                    readings.append(Reading(series.channel, None, reason=str(error)))
+                else:
+                    readings.append(Reading(series.channel, energy, u))
+        self.forget(begun)
+        return readings
+
+    def record(self) -> Recording:
+        """Keep the samples from now on."""
+        return _SeriesRecording(self)
+
+
+class PowerProfiler(_SeriesProfiler):
+    """A profiler whose source tells the power at this instant.
+
+    A plugin implements ``connect``, ``disconnect`` and ``read_power``.
+    """
+
+    sample_period_s: ClassVar[float] = 0.1
+    """Mean time between samples; jittered, since regular sampling of periodic
+    work aliases."""
+
+    @abstractmethod
+    def read_power(self, channel: Channel) -> float:
+        """Power of one channel now, in watts.
+
+        Raises:
+            ReadingError: the read failed. Never return 0 instead.
+        """
+
+    def grain_s(self, channel: Channel) -> float:
+        """The sampling period, or the source's own where that is longer."""
+        return max(self.sample_period_s, channel.update_period_s or 0.0)
+
+    def follow(self) -> None:
+        """Sample now and from now on.
+
+        Raises:
+            ReadingError: no channel answers.
+        """
+        self.series = tuple(
+            PowerSeries(channel, self.grain_s(channel)) for channel in self.channels
+        )
+        self._sample()
+        if self.series and not any(series.times for series in self.series):
+            raise ReadingError(self.series[0].failure)
+        jitter = random.Random()  # noqa: S311  # no secret: it only breaks the rhythm
+        period = self.sample_period_s
+        self._ticker = self.clock.repeat(self._sample, lambda: period * jitter.uniform(0.5, 1.5))
+
+    def _sample(self) -> None:
+        for series in self.series:
+            before = self.clock.now()
+            try:
+                watts = finite(self.read_power(series.channel), series.channel.id)
+            except ReadingError as error:
+                series.failure = str(error)
+                continue
+            with self._lock:
+                series.add((before + self.clock.now()) / 2, watts)
+
+    def catch_up(self, instant: float) -> None:
+        """Sample once more if nothing was sampled for half a period."""
+        newest = max((s.times[-1] for s in self.series if s.times), default=-math.inf)
+        if instant - newest > self.sample_period_s / 2:
+            self._sample()
+
+
+class Sample(NamedTuple):
+    """Power of one channel at one instant of the profiler's clock."""
+
+    time: float
+    channel: str
+    power_w: float
+
+
+class StreamProfiler(_SeriesProfiler):
+    """A profiler whose source delivers power with its own time stamps.
+
+    A plugin implements ``connect``, ``disconnect`` and ``deliver``; its time
+    stamps are on ``self.clock``, so a source with a clock of its own is aligned
+    by the plugin.
+    """
+
+    period_s: ClassVar[float] = 0.1
+    """Longest usual time between two stamps of one channel."""
+
+    patience_s: ClassVar[float] = 5.0
+    """How long to wait at the end of a window for late samples."""
+
+    @abstractmethod
+    def deliver(self) -> Iterable[Sample]:
+        """What has arrived since the last call, oldest first; does not wait.
+
+        Raises:
+            ReadingError: the source is gone, or sends what cannot be read.
+        """
+
+    def grain_s(self, channel: Channel) -> float:
+        """The period of the stream."""
+        return self.period_s
+
+    def follow(self) -> None:
+        """Begin with what the source delivers from now on."""
+        self.series = tuple(PowerSeries(channel, self.period_s) for channel in self.channels)
+        period = self.period_s
+        self._ticker = self.clock.repeat(self.pull, lambda: period)
+
+    def pull(self) -> None:
+        """Take over what has been delivered meanwhile."""
+        by_id = {series.channel.id: series for series in self.series}
+        with self._lock:
+            try:
+                for sample in self.deliver():
+                    by_id[sample.channel].add(sample.time, finite(sample.power_w, sample.channel))
+            except ReadingError as error:
+                for series in self.series:
+                    series.failure = str(error)
+
+    def catch_up(self, instant: float) -> None:
+        """Wait, up to ``patience_s``, until the stamps reach ``instant``."""
+        deadline = self.clock.now() + self.patience_s
+        self.pull()
+        while self.clock.now() < deadline and any(
+            not series.times or series.times[-1] < instant for series in self.series
+        ):
+            self.clock.sleep(self.period_s / 4)
+            self.pull()

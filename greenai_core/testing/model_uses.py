@@ -1,0 +1,159 @@
+"""Checks of training and of telling layers apart."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from greenai_core.errors import ModelError, ModelInputError
+from greenai_core.model import DLLibrary, Layered, Trainable
+from .conformance import check
+from .model_hooks import ModelHooks, misshapen, same
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """What is in the file, or in each file of the folder."""
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    return {str(file): file.read_bytes() for file in files}
+
+
+class TrainingChecks(ModelHooks):
+    """Checks of ``as_trainable``; skipped for a file that cannot be trained."""
+
+    @check
+    def test_what_cannot_be_trained_says_why(self, tmp_path: Path) -> None:
+        """Without the ability, ``as_trainable`` raises ModelError with its reason."""
+        model = self._open(self.make_file(tmp_path))
+        ability = model.abilities()["train"]
+        if ability.possible:
+            return
+        with pytest.raises(ModelError) as caught:
+            model.as_trainable()
+        assert ability.reason in str(caught.value), "another reason than abilities() gives"
+
+    @check
+    def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
+        """Steps on one batch lower its loss, and every loss is finite."""
+        with self._able(tmp_path, "train") as model:
+            losses = self._train(model.as_trainable())
+        assert all(math.isfinite(loss) for loss in losses), f"losses {losses}"
+        assert losses[-1] < losses[0], f"the loss went from {losses[0]} to {losses[-1]}"
+
+    @check
+    def test_wrong_batch_is_refused(self, tmp_path: Path) -> None:
+        """``prepare_batch`` refuses inputs of another rank with a ModelInputError."""
+        with self._able(tmp_path, "train") as model:
+            inputs, targets = self.make_batch()
+            trainable = model.as_trainable()
+            with pytest.raises(ModelInputError):
+                trainable.prepare_batch(misshapen(inputs), targets)
+
+    @check
+    def test_training_leaves_the_file_alone(self, tmp_path: Path) -> None:
+        """Training does not write to the file that the model came from."""
+        with self._able(tmp_path, "train") as model:
+            before = content(model.path)
+            self._train(model.as_trainable())
+            assert content(model.path) == before, "training changed the model's file"
+
+    @check
+    def test_trained_model_can_be_saved(self, tmp_path: Path) -> None:
+        """``save`` writes the format again: the same parameters with other values."""
+        with self._able(tmp_path, "train") as model:
+            before = self._outputs(model)
+            trainable = model.as_trainable()
+            self._train(trainable)
+            target = tmp_path / f"trained{model.path.suffix}"
+            trainable.save(target)
+        with self._open(target) as trained:
+            assert trained.count_parameters().total == self.expected_parameters.total
+            assert not same(before, self._outputs(trained)), "the saved weights are the old ones"
+
+    def _train(self, trainable: Trainable) -> list[float]:
+        assert isinstance(trainable, Trainable), "as_trainable() gave no Trainable"
+        batch = trainable.prepare_batch(*self.make_batch())
+        losses = []
+        for _ in range(self.training_steps):
+            trainable.step(batch)
+            trainable.synchronize()
+            losses.append(trainable.loss())
+        return losses
+
+
+class LayerChecks(ModelHooks):
+    """Checks of ``as_layered``; skipped for a file whose layers cannot be told apart."""
+
+    @check
+    def test_what_has_no_layers_says_why(self, tmp_path: Path) -> None:
+        """Without the ability, ``as_layered`` raises ModelError with its reason."""
+        model = self._open(self.make_file(tmp_path))
+        ability = model.abilities()["layers"]
+        if ability.possible:
+            return
+        with pytest.raises(ModelError) as caught:
+            model.as_layered()
+        assert ability.reason in str(caught.value), "another reason than abilities() gives"
+
+    @check
+    def test_layers_come_after_their_parents(self, tmp_path: Path) -> None:
+        """Layers have unique names, and each parent is a layer that came before."""
+        with self._able(tmp_path, "layers") as model:
+            layers = self._layered(model).layers()
+        assert layers, "the model has no layers"
+        known: set[str] = set()
+        for layer in layers:
+            assert layer.name not in known, f"two layers are called {layer.name!r}"
+            assert layer.parent is None or layer.parent in known, (
+                f"{layer.name!r} comes before its parent {layer.parent!r}"
+            )
+            known.add(layer.name)
+
+    @check
+    def test_layers_count_no_parameter_twice(self, tmp_path: Path) -> None:
+        """The parameters of the layers sum to no more than the model's: a layer's are its own."""
+        with self._able(tmp_path, "layers") as model:
+            summed = sum(layer.parameters for layer in self._layered(model).layers())
+            total = model.count_parameters().total
+        assert 0 < summed <= total, f"the layers have {summed} parameters, the model {total}"
+
+    @check
+    def test_calls_name_layers_and_number_their_uses(self, tmp_path: Path) -> None:
+        """Each call names a layer; the uses of one layer are numbered from 0."""
+        with self._able(tmp_path, "layers") as model:
+            layered = self._layered(model)
+            names = {layer.name for layer in layered.layers()}
+            calls = layered.calls(model.prepare(self.make_inputs(model)))
+        assert calls, "one forward pass used no layer"
+        uses: Counter[str] = Counter()
+        for call in calls:
+            assert call.layer in names, f"{call.layer!r} is no layer of the model"
+            assert call.index == uses[call.layer], f"use {call.index} of {call.layer!r}"
+            uses[call.layer] += 1
+
+    @check
+    def test_calls_can_be_replayed(self, tmp_path: Path) -> None:
+        """Every call can be done again, any number of times."""
+        with self._able(tmp_path, "layers") as model:
+            layered = self._layered(model)
+            for call in layered.calls(model.prepare(self.make_inputs(model))):
+                for _ in range(2):
+                    call.replay()
+            model.synchronize()
+
+    @check
+    def test_hooks_are_gone_afterwards(self, tmp_path: Path) -> None:
+        """Telling layers apart leaves the model as it was: outputs agree bit by bit."""
+        with self._able(tmp_path, "layers") as model:
+            before = self._outputs(model)
+            layered = self._layered(model)
+            layered.calls(model.prepare(self.make_inputs(model)))
+            assert same(before, self._outputs(model)), "the outputs changed"
+
+    def _layered(self, model: DLLibrary) -> Layered:
+        model.load()
+        layered = model.as_layered()
+        assert isinstance(layered, Layered), "as_layered() gave no Layered"
+        return layered

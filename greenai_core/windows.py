@@ -1,0 +1,133 @@
+"""Sources that know only start and stop: other measuring tools, mostly."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .channels import Channel, Reading
+from .errors import LifecycleError, ReadingError
+from .profiler import Profiler, Recording, finite
+from .statistics import Indices, Vector, latch_window
+
+
+class WindowProfiler(Profiler):
+    """A profiler whose source measures one window at a time, and no others inside.
+
+    A plugin implements ``connect``, ``disconnect``, ``start_window`` and
+    ``stop_window``.
+    """
+
+    nests: ClassVar[bool] = False
+    automatic: ClassVar[bool] = False
+
+    @abstractmethod
+    def start_window(self) -> None:
+        """Let the source begin.
+
+        Raises:
+            ReadingError: it does not.
+        """
+
+    @abstractmethod
+    def stop_window(self) -> Mapping[str, float]:
+        """Let it end: joules by channel id; a channel without a figure is left out.
+
+        Raises:
+            ReadingError: it failed.
+        """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._window: float | None = None
+
+    def begin(self) -> float:
+        """Begin the one window.
+
+        Raises:
+            LifecycleError: one is open already; this source cannot nest.
+        """
+        if not self.is_open:
+            raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
+        if self._window is not None:
+            raise LifecycleError(
+                f"the profiler {self.name!r} measures one window at a time and cannot nest. "
+                "Leave it out of this session, or end the outer window first"
+            )
+        self.start_window()
+        self._window = self.clock.now()
+        return self._window
+
+    def end(self, begun: Any) -> Sequence[Reading]:
+        """End it: what the source gave for each channel."""
+        self._window = None
+        duration = self.clock.now() - begun
+        try:
+            joules = self.stop_window()
+        except ReadingError as error:
+            return [Reading(channel, None, reason=str(error)) for channel in self.channels]
+        return [self._one(channel, joules.get(channel.id), duration) for channel in self.channels]
+
+    def _one(self, channel: Channel, joules: float | None, duration_s: float) -> Reading:
+        if joules is None:
+            return Reading(channel, None, reason=f"{self.name} gave no figure for {channel.id}")
+        try:
+            finite(joules, channel.id)
+        except ReadingError as error:
+            return Reading(channel, None, reason=str(error))
+        if channel.update_period_s is None:
+            return Reading(channel, joules, channel.resolution_j / math.sqrt(12))
+        _, u = latch_window(joules, duration_s, channel.update_period_s, channel.resolution_j)
+        return Reading(channel, joules, u)
+
+    def record(self) -> Recording:
+        """One window between each two ticks."""
+        return _WindowRecording(self)
+
+    def unfollow(self) -> None:
+        """End a window that was left open."""
+        if self._window is not None:
+            self._window = None
+            self.stop_window()
+
+
+class _WindowRecording(Recording):
+    def __init__(self, profiler: WindowProfiler) -> None:
+        self._profiler = profiler
+        self._ticks: list[float] = []
+        self._joules: dict[str, list[float]] = {c.id: [] for c in profiler.channels}
+        self._failures: dict[str, str] = {}
+        self._begun: float | None = None
+
+    def tick(self) -> None:
+        now = self._profiler.clock.now()
+        if self._begun is not None:
+            span = max(now - self._begun, 1e-9)
+            # The window leaves out the reading itself; blocks do not.
+            stretch = (now - self._ticks[-1]) / span if self._ticks else 1.0
+            for reading in self._profiler.end(self._begun):
+                if reading.energy_j is None:
+                    self._failures[reading.channel.id] = reading.reason
+                    self._joules[reading.channel.id].append(math.nan)
+                else:
+                    self._joules[reading.channel.id].append(reading.energy_j * stretch)
+        self._ticks.append(now)
+        self._begun = self._profiler.begin()
+
+    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
+        result: list[tuple[Channel, Vector | str]] = []
+        for channel in self._profiler.channels:
+            sums = np.concatenate(([0.0], np.cumsum(self._joules[channel.id])))
+            blocks = np.diff(sums[ticks])
+            failure = self._failures.get(channel.id)
+            result.append((channel, failure if failure and np.isnan(blocks).any() else blocks))
+        return result
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._profiler.end(self._begun)
+            self._begun = None

@@ -1,0 +1,78 @@
+"""Which board a CUDA device number stands for.
+
+NVML numbers boards by their place on the bus, CUDA by speed and by what
+``CUDA_VISIBLE_DEVICES`` leaves visible; so the driver itself is asked, which
+honours both, instead of guessing from the environment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import uuid
+from typing import Any
+
+from greenai_core import ModelLoadError, PluginUnavailable
+
+DRIVER = "libcuda.so.1"
+
+
+def cuda_ordinal(device: str) -> int | None:
+    """Number of the CUDA device that a device name means.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"`` (the first) or ``"cuda:10"``.
+
+    Returns:
+        The number; None for ``"cpu"``.
+
+    Raises:
+        ModelLoadError: it is none of these.
+    """
+    kind, colon, number = device.partition(":")
+    if kind == "cpu" and not colon:
+        return None
+    if kind == "cuda" and not colon:
+        return 0
+    if kind == "cuda" and number.isascii() and number.isdigit():
+        return int(number)
+    raise ModelLoadError(f"there is no device {device!r}: give cpu, cuda, cuda:1 or auto")
+
+
+def board_channel(ordinal: int, driver: Any = None) -> str:
+    """Channel id of the board behind a CUDA device number.
+
+    A MIG instance gives the board that it is a part of, because sensors see boards.
+
+    Args:
+        ordinal: as CUDA numbers the visible devices of this process.
+        driver: the CUDA driver library; None loads the installed one.
+
+    Returns:
+        ``gpu:GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx``, as NVML writes it.
+
+    Raises:
+        PluginUnavailable: there is no CUDA driver, or it has no such device.
+    """
+    if driver is None:
+        try:
+            driver = ctypes.CDLL(DRIVER)
+        except OSError as error:
+            raise PluginUnavailable(
+                f"the CUDA driver ({DRIVER}) cannot be loaded", "Install the NVIDIA driver"
+            ) from error
+    device = ctypes.c_int()
+    identity = (ctypes.c_ubyte * 16)()
+    for call, arguments in (
+        ("cuInit", (ctypes.c_uint(0),)),
+        ("cuDeviceGet", (ctypes.byref(device), ctypes.c_int(ordinal))),
+        # The first version of this call gives the board's identity; _v2 the MIG instance's.
+        ("cuDeviceGetUuid", (ctypes.byref(identity), device)),
+    ):
+        code = getattr(driver, call)(*arguments)
+        if code:
+            raise PluginUnavailable(
+                f"the CUDA driver does not give the board of cuda:{ordinal} "
+                f"({call} returned {code})",
+                "`nvidia-smi -L` lists the boards; CUDA_VISIBLE_DEVICES may hide some",
+            )
+    return f"gpu:GPU-{uuid.UUID(bytes=bytes(identity))}"

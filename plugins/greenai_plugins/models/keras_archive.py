@@ -1,0 +1,245 @@
+"""What a Keras file says of itself, read without TensorFlow.
+
+Three kinds of file: ``.keras`` (a zip of ``config.json`` and
+``model.weights.h5``), the older whole-model ``.h5`` (HDF5 with an attribute
+``model_config``), and weights alone (HDF5 without it).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from greenai_core import ModelLoadError, loading, require
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+ZIP_MAGIC = b"PK\x03\x04"
+CONFIG = "config.json"
+WEIGHTS = "model.weights.h5"
+MAX_CONFIG_BYTES = 256 * 2**20
+"""Configurations of large models take a few MiB; this much is an attack or a fault."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One dataset of weights.
+
+    Attributes:
+        path: in the HDF5 file, ``layers/conv2d/vars/0``.
+        shape: of the variable.
+        dtype: NumPy's name of the element type, or ``bfloat16``.
+        item_bytes: of one element.
+        layer: name of the layer that wrote it; empty where the file does not say.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    item_bytes: int
+    layer: str
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """The headers of one file.
+
+    Attributes:
+        kind: ``keras``, ``h5`` or ``weights``.
+        config: of the model; None for weights alone.
+        weights: all datasets but those of optimizers, in the file's order.
+    """
+
+    kind: str
+    config: Mapping[str, Any] | None
+    weights: tuple[Weight, ...]
+
+
+def magic(path: Path) -> bytes:
+    """The first eight bytes; fewer where the file has no more or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except OSError:
+        return b""
+
+
+def is_keras_zip(path: Path) -> bool:
+    """Whether the file is a zip with the members of a Keras archive."""
+    if not magic(path).startswith(ZIP_MAGIC):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {CONFIG, WEIGHTS} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
+def read(path: Path) -> KerasFile:
+    """The headers of a Keras file; no weights are read.
+
+    Raises:
+        ModelLoadError: the file is truncated, or holds no Keras model.
+        PluginUnavailable: h5py is not installed.
+    """
+    if path.is_file() and path.stat().st_size == 0:
+        raise ModelLoadError(f"{path} is empty: it holds no model. Save or copy it again")
+    require({"h5py": "tensorflow"})
+    if magic(path) == HDF5_MAGIC:
+        with loading(path, "h5py"):
+            return _read_hdf5(path)
+    if magic(path).startswith(ZIP_MAGIC):
+        return _read_zip(path)
+    raise ModelLoadError(
+        f"{path} is no Keras model: it is neither a .keras archive nor HDF5. "
+        "Check that the file is not of another format"
+    )
+
+
+def _read_zip(path: Path) -> KerasFile:
+    if not zipfile.is_zipfile(path):
+        raise ModelLoadError(
+            f"{path} is a truncated .keras archive: its list of members, at the end of the file, "
+            "is missing. Save or copy it again"
+        )
+    with loading(path, "zipfile"), zipfile.ZipFile(path) as archive:
+        missing = {CONFIG, WEIGHTS} - set(archive.namelist())
+        if missing:
+            raise ModelLoadError(
+                f"{path} is a zip archive but no Keras model: it lacks "
+                f"{' and '.join(sorted(missing))}"
+            )
+        if archive.getinfo(CONFIG).file_size > MAX_CONFIG_BYTES:
+            raise ModelLoadError(f"{path} holds a {CONFIG} too large to be one")
+        config = _object(archive.read(CONFIG))
+        with loading(path, "h5py"), _member(path, archive, WEIGHTS) as member:
+            return KerasFile("keras", config, _weights(member))
+
+
+def _object(text: bytes | str) -> Mapping[str, Any]:
+    config = json.loads(text)
+    if not isinstance(config, dict):
+        raise ValueError("the configuration is no JSON object")
+    return config
+
+
+@contextmanager
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
+    """A member of the archive as a file in which seeking is cheap."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        yield io.BytesIO(archive.read(name))
+        return
+    # Keras stores the weights without compression, so their headers can be
+    # read in place; seeking in a ZipExtFile would read every byte in between.
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        lengths = file.read(4)
+        start = (
+            info.header_offset
+            + 30
+            + int.from_bytes(lengths[:2], "little")
+            + int.from_bytes(lengths[2:], "little")
+        )
+        yield _Slice(file, start, info.file_size)  # type: ignore[misc]  # RawIOBase is what h5py needs of BinaryIO
+
+
+class _Slice(io.RawIOBase):
+    """A stretch of an open file as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self._file, self._start, self._length, self._at = file, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        count = max(min(len(view), self._length - self._at), 0)
+        self._file.seek(self._start + self._at)
+        data = self._file.read(count)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _weights(source: Any) -> tuple[Weight, ...]:
+    """Datasets of an HDF5 file written by ``save_weights`` or inside ``.keras``."""
+    import h5py
+
+    found: list[Weight] = []
+
+    def visit(path: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and path.split("/")[0] not in (
+            "optimizer",
+            "optimizer_weights",
+        ):
+            layer = item.parent.attrs.get("name", "")
+            found.append(_weight(path, item, layer if isinstance(layer, str) else ""))
+
+    with h5py.File(source, "r") as file:
+        file.visititems(visit)
+    return tuple(found)
+
+
+def _read_hdf5(path: Path) -> KerasFile:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        text = file.attrs.get("model_config")
+        if text is None and "layer_names" not in file.attrs:
+            weights = _weights(path)
+            if not weights:
+                raise ModelLoadError(
+                    f"{path} is HDF5 but holds neither a Keras model nor weights"
+                )
+            return KerasFile("weights", None, weights)
+        config = None if text is None else _object(text)
+        if text is not None and "model_weights" not in file:
+            raise ModelLoadError(
+                f"{path} holds the configuration of a model but not its weights. "
+                "Save it with model.save(...)"
+            )
+        group = file["model_weights"] if "model_weights" in file else file
+        found = [
+            _weight(f"{layer}/{name}", group[layer][name], layer)
+            for layer in _names(group, "layer_names")
+            for name in _names(group[layer], "weight_names")
+        ]
+    return KerasFile("weights" if config is None else "h5", config, tuple(found))
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list of names; Keras splits it into ``layer_names0``, … where it is long."""
+    names: list[Any] = []
+    if attribute in group.attrs:
+        names.extend(group.attrs[attribute])
+    else:
+        part = 0
+        while f"{attribute}{part}" in group.attrs:
+            names.extend(group.attrs[f"{attribute}{part}"])
+            part += 1
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _weight(path: str, dataset: Any, layer: str) -> Weight:
+    # HDF5 has no bfloat16: Keras writes it as opaque bytes and says so beside them.
+    dtype = str(dataset.attrs.get("dtype", dataset.dtype.name))
+    return Weight(path, tuple(map(int, dataset.shape)), dtype, dataset.dtype.itemsize, layer)

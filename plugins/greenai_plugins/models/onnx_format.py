@@ -1,0 +1,210 @@
+"""ONNX models, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenai_core import (
+    DLLibrary,
+    ModelInputError,
+    ModelLoadError,
+    ParameterCount,
+    PluginUnavailable,
+    TensorSpec,
+    loading,
+)
+
+from .accelerators import board_channel, cuda_ordinal
+from .onnx_header import is_onnx
+from .onnx_parameters import count_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+ERRORS_ONLY = 3
+
+DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "string": "string",
+}
+"""ONNX Runtime's name of an element type -> NumPy's, where they differ."""
+
+
+class OnnxModel(DLLibrary):
+    """An ``.onnx`` file.
+
+    Parameters are counted in the file's structure (``onnx_parameters`` says what
+    counts), without ONNX Runtime and without reading a weight.
+
+    Args:
+        threads: threads within one operator on the CPU; ONNX Runtime's own
+            choice by default.
+    """
+
+    format = "onnx"
+    suffixes = (".onnx",)
+    requires = {"onnxruntime": "onnx"}  # noqa: RUF012  # ClassVar by the base class
+    option_names = {"threads": "threads within one operator on the CPU"}  # noqa: RUF012  # likewise
+
+    _session: Any = None
+    _provider = ""
+    _ordinal: int | None = None
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether the file begins with a ``ModelProto``, whatever its name."""
+        return path.is_file() and is_onnx(path)
+
+    def count_parameters(self) -> ParameterCount:
+        """Elements and packed bytes, from the file's structure.
+
+        Raises:
+            ModelLoadError: the file is truncated or no ONNX model.
+        """
+        return count_file(self.path)
+
+    def load_weights(self) -> None:
+        """Open a session on the device.
+
+        Raises:
+            ModelLoadError: the file is broken, or the device is unknown.
+            PluginUnavailable: this ONNX Runtime cannot compute on the device.
+        """
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        ordinal = self._asked_ordinal(available)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = self._threads()
+        providers: Sequence[Any] = [CPU]
+        if ordinal is not None:
+            providers = [(CUDA, {"device_id": ordinal}), CPU]
+        with loading(self.path, "ONNX Runtime"):
+            session = onnxruntime.InferenceSession(
+                os.fspath(self.path), sess_options=options, providers=providers
+            )
+        active = session.get_providers()
+        # ONNX Runtime falls back to the CPU without an error when CUDA cannot start.
+        if CUDA not in active and ordinal is not None and self.device != "auto":
+            raise PluginUnavailable(
+                f"ONNX Runtime could not start {CUDA} for {self.device} and fell back to "
+                f"{', '.join(active)}",
+                "Check the CUDA and cuDNN libraries that your onnxruntime-gpu needs, "
+                "or use the device cpu",
+            )
+        self._ordinal = ordinal if CUDA in active else None
+        self.device = "cpu" if self._ordinal is None else f"cuda:{self._ordinal}"
+        self._session = session
+
+    def drop_weights(self) -> None:
+        """Close the session."""
+        self._session = None
+
+    def signature(self) -> tuple[TensorSpec, ...]:
+        """The inputs of the graph that are no initializers.
+
+        Raises:
+            ModelLoadError: the file is broken.
+        """
+        self.load()
+        return tuple(
+            TensorSpec(entry.name, _shape(entry.shape), _dtype(entry.type))
+            for entry in self._session.get_inputs()
+        )
+
+    def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+        """The inputs as ONNX Runtime values on the device.
+
+        Raises:
+            ModelInputError: a type cannot be given to ONNX Runtime.
+        """
+        import onnxruntime
+
+        self.load()
+        kind, number = ("cpu", 0) if self._ordinal is None else ("cuda", self._ordinal)
+        try:
+            return {
+                name: onnxruntime.OrtValue.ortvalue_from_numpy(array, kind, number)
+                for name, array in inputs.items()
+            }
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise ModelInputError(
+                f"{self.path}: ONNX Runtime does not take the input ({_line(error)})"
+            ) from error
+
+    def predict(self, prepared: Mapping[str, Any]) -> list[Any]:
+        """One inference; complete when it returns.
+
+        Raises:
+            ModelInputError: the inputs do not fit the model.
+        """
+        self.load()
+        try:
+            outputs: list[Any] = self._session.run_with_ort_values(None, prepared)
+        except Exception as error:  # likewise
+            raise ModelInputError(
+                f"{self.path}: ONNX Runtime cannot run the model on this input ({_line(error)})"
+            ) from error
+        return outputs
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: ``predict`` returns when the outputs are there."""
+
+    def fetch(self, outputs: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
+        """The outputs as NumPy arrays under the names of the graph."""
+        names = [entry.name for entry in self._session.get_outputs()]
+        return {name: value.numpy() for name, value in zip(names, outputs, strict=True)}
+
+    def accelerators(self) -> tuple[str, ...]:
+        """The board of the CUDA device in use.
+
+        Raises:
+            PluginUnavailable: the CUDA driver does not name it.
+        """
+        return () if self._ordinal is None else (board_channel(self._ordinal),)
+
+    def _asked_ordinal(self, available: Sequence[str]) -> int | None:
+        if self.device == "auto":
+            return 0 if CUDA in available else None
+        ordinal = cuda_ordinal(self.device)
+        if ordinal is not None and CUDA not in available:
+            raise PluginUnavailable(
+                f"this ONNX Runtime cannot use {self.device}: it has {', '.join(available)}",
+                "Install onnxruntime-gpu in place of onnxruntime, or use the device cpu",
+            )
+        return ordinal
+
+    def _threads(self) -> int:
+        given = self.options.get("threads", 0)
+        try:
+            threads = int(given)
+        except (TypeError, ValueError):
+            threads = -1
+        if threads < 0:
+            raise ModelLoadError(f"threads is {given!r}: give a whole number, 0 or more")
+        return threads
+
+
+def _shape(axes: Sequence[int | str | None]) -> tuple[int | str | None, ...]:
+    """Sizes below one stand for "any size" in files of some exporters."""
+    return tuple(None if isinstance(axis, int) and axis < 1 else axis for axis in axes)
+
+
+def _dtype(kind: str) -> str:
+    """``tensor(float)`` -> ``float32``; sequences and maps keep ONNX Runtime's name."""
+    if kind.startswith("tensor(") and kind.endswith(")"):
+        name = kind[len("tensor(") : -1]
+        return DTYPES.get(name, name)
+    return kind
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,226 @@
+"""How many parameters an ONNX file holds, read from its structure.
+
+What is a parameter:
+
+- An initializer, a ``Constant`` that is not a scalar, and the output of a
+  ``ConstantOfShape`` whose shape is fixed (so are the weights of files made
+  small for tests generated). In the main graph, in sub-graphs (If, Loop, Scan)
+  and in local functions; held once, counted once, however many nodes use it.
+  Of a sparse tensor its stored values.
+- Of floating or complex type, or quantised: integers of at most 8 bits
+  anywhere, wider ones only where a quantised layer takes them for a weight or
+  bias (``QUANTISED``). Other integers are shapes, axes and indices.
+- Used by a node or returned: files carry left-overs of their exporters (ResNet-50
+  in the tests of the onnx package has an orphan of one element).
+- Not what only sets how an operator works (``SETTINGS``): bounds of a Clip,
+  scales of a Resize, scales and zero points of a quantisation, an initial state.
+
+Mean and variance of a BatchNormalization are not trainable; all the rest is.
+Coefficients that are attributes of nodes, as in the tree and linear models of
+``ai.onnx.ml``, are no tensors and are not counted.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from greenai_core import ModelLoadError, ParameterCount
+
+from . import onnx_graph
+from .onnx_graph import BITS, FLOAT, Node, Scope, Tensor
+from .protobuf_reader import WireError
+
+Key: TypeAlias = tuple[int, str]
+Use: TypeAlias = tuple[str, int]
+
+FLOATING = {1, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24}
+NARROW = {2, 3, 21, 22, 25, 26}
+WIDE = {4, 5, 6, 12}
+
+QUANTISED: set[Use] = {("DequantizeLinear", 0), ("QLinearConv", 8), ("QGemm", 6)}
+"""Operator and input where an integer of 16 or 32 bits is a weight or a bias."""
+
+STATISTICS: set[Use] = {("BatchNormalization", 3), ("BatchNormalization", 4)}
+
+SETTINGS: set[Use] = {
+    (op, position)
+    for op, positions in {
+        "Clip": (1, 2),
+        "Resize": (1, 2),
+        "Upsample": (1,),
+        "Pad": (2,),
+        "Dropout": (1,),
+        "OneHot": (2,),
+        "NonMaxSuppression": (3, 4),
+        "Range": (0, 1, 2),
+        "LSTM": (5, 6),
+        "GRU": (5,),
+        "RNN": (5,),
+        "QuantizeLinear": (1, 2),
+        "DequantizeLinear": (1, 2),
+        "QLinearConv": (1, 2, 4, 5, 6, 7),
+        "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+        "ConvInteger": (2, 3),
+        "MatMulInteger": (2, 3),
+        "QGemm": (1, 2, 4, 5, 7, 8),
+        "QLinearAdd": (1, 2, 4, 5, 6, 7),
+        "QLinearMul": (1, 2, 4, 5, 6, 7),
+        "DynamicQuantizeMatMul": (2, 3),
+        "MatMulIntegerToFloat": (2, 3, 4, 5),
+        "MatMulNBits": (2, 3, 4),
+    }.items()
+    for position in positions
+}
+"""Operator and input where a tensor is a setting, not a weight."""
+
+OUTPUT: Use = ("", 0)
+"""The use of a tensor that a graph returns as it is."""
+
+PASSES_ON = {"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"}
+"""Operators whose output is their first input in another guise."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor that the file holds or generates, and where it comes from."""
+
+    tensor: Tensor
+    origin: str
+
+
+def count_file(path: Path) -> ParameterCount:
+    """Parameters of an ONNX file; reads its structure, never its weights.
+
+    Args:
+        path: the file; external data beside it are not touched.
+
+    Raises:
+        ModelLoadError: the file cannot be read, is truncated or is no model.
+    """
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return count_scopes(onnx_graph.scopes(data))
+    except OSError as error:
+        raise ModelLoadError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        what = str(error) if isinstance(error, WireError) else "it is empty"
+        raise ModelLoadError(
+            f"{path} is no complete ONNX model: {what}. It may be truncated or mislabelled"
+        ) from error
+
+
+def count_scopes(found: list[Scope]) -> ParameterCount:
+    """Parameters of the graphs of one model.
+
+    Raises:
+        WireError: a generated tensor has a negative dimension.
+    """
+    names = _Names(found)
+    sources = _sources(found, names)
+    uses: dict[Key, set[Use]] = defaultdict(set)
+    packed: dict[Key, int] = {}
+    for scope in found:
+        for node in scope.nodes:
+            if node.op in PASSES_ON and node.domain == "":
+                continue
+            for position, name in enumerate(node.inputs):
+                key = names.resolve(scope, name)
+                if key not in sources:
+                    continue
+                uses[key].add((node.op, position))
+                if (node.op, position) == ("MatMulNBits", 1):
+                    packed[key] = _unpacked_elements(node)
+        for name in scope.outputs:
+            uses[names.resolve(scope, name) or (0, "")].add(OUTPUT)
+    trainable = fixed = bits = 0
+    for key, source in sources.items():
+        if not _is_parameter(source, uses[key]):
+            continue
+        stored = onnx_graph.count(source.tensor.dims)
+        elements = packed.get(key) or stored
+        if uses[key] <= STATISTICS:
+            fixed += elements
+        else:
+            trainable += elements
+        bits += (stored * BITS[source.tensor.data_type] + 7) // 8 * 8
+    return ParameterCount(trainable=trainable, non_trainable=fixed, bytes=bits // 8)
+
+
+class _Names:
+    """Which tensor a name means in a scope, seen through what only passes it on."""
+
+    def __init__(self, found: list[Scope]) -> None:
+        self._defined: dict[int, set[str]] = {}
+        self._aliases: dict[Key, tuple[Scope, str]] = {}
+        for scope in found:
+            defined = {tensor.name for tensor in scope.initializers}
+            for node in scope.nodes:
+                defined.update(node.outputs)
+                if node.op in PASSES_ON and node.domain == "" and node.inputs and node.outputs:
+                    self._aliases[id(scope), node.outputs[0]] = (scope, node.inputs[0])
+            self._defined[id(scope)] = defined
+
+    def resolve(self, scope: Scope, name: str) -> Key | None:
+        """Scope and name of the tensor; None where no file of ours defines it."""
+        seen: set[Key] = set()
+        while True:
+            home: Scope | None = scope
+            while home is not None and name not in self._defined[id(home)]:
+                home = home.parent
+            if home is None:
+                return None
+            key = (id(home), name)
+            if key in seen or key not in self._aliases:
+                return key
+            seen.add(key)
+            scope, name = self._aliases[key]
+
+
+def _sources(found: list[Scope], names: _Names) -> dict[Key, Source]:
+    sources = {
+        (id(scope), tensor.name): Source(tensor, "initializer")
+        for scope in found
+        for tensor in scope.initializers
+    }
+    nodes = [(scope, node) for scope in found for node in scope.nodes if node.outputs]
+    for scope, node in nodes:
+        if node.op == "Constant":
+            for value in node.attributes.values():
+                if isinstance(value, Tensor):
+                    sources[id(scope), node.outputs[0]] = Source(value, "constant")
+    for scope, node in nodes:
+        if node.op == "ConstantOfShape" and node.inputs:
+            shape = sources.get(names.resolve(scope, node.inputs[0]) or (0, ""))
+            if shape is not None and shape.tensor.integers is not None:
+                generated = _generated(node, shape.tensor.integers)
+                sources[id(scope), node.outputs[0]] = Source(generated, "generated")
+    return sources
+
+
+def _generated(node: Node, dims: tuple[int, ...]) -> Tensor:
+    if any(size < 0 for size in dims):
+        raise WireError(f"a ConstantOfShape has the dimensions {list(dims)}")
+    value = node.attributes.get("value")
+    return Tensor("", dims, value.data_type if isinstance(value, Tensor) else FLOAT)
+
+
+def _is_parameter(source: Source, uses: set[Use]) -> bool:
+    kind = source.tensor.data_type
+    if kind not in FLOATING | NARROW and not (kind in WIDE and uses & QUANTISED):
+        return False
+    if source.origin != "initializer" and not source.tensor.dims:
+        return False
+    return bool(uses - SETTINGS)
+
+
+def _unpacked_elements(node: Node) -> int:
+    """Weights in the packed matrix of a MatMulNBits of ONNX Runtime: its K times its N."""
+    sizes = [node.attributes.get(name) for name in ("K", "N")]
+    return onnx_graph.count(tuple(size for size in sizes if isinstance(size, int)))

@@ -1,0 +1,1 @@
+"""Sources of energy, one file each."""

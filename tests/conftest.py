@@ -1,0 +1,22 @@
+"""Options of the whole test suite."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--system",
+        action="store_true",
+        help="also run the tests marked `system`, which need more than Python and a C compiler",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--system"):
+        return
+    skip = pytest.mark.skip(reason="a system test: run with --system")
+    for item in items:
+        if "system" in item.keywords:
+            item.add_marker(skip)

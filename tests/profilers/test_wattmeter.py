@@ -1,0 +1,299 @@
+"""The wattmeter profiler against meters on loopback whose power is known."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from greenai_core import ConfigError, PluginUnavailable, ReadingError
+from greenai_core.testing.wattmeters import KINDS, FakeWattmeter
+from greenai_plugins.profilers.wattmeter import WattmeterProfiler
+
+
+class SteppedClock:
+    """A clock that moves only when told; repeated calls run when it passes them."""
+
+    def __init__(self):
+        self.time = 100.0
+        self.tickers = []
+
+    def now(self):
+        return self.time
+
+    def sleep(self, seconds):
+        self.advance(seconds)
+
+    def repeat(self, call, delay):
+        ticker = SteppedTicker(self, call, delay)
+        self.tickers.append(ticker)
+        return ticker
+
+    def advance(self, seconds):
+        end = self.time + seconds
+        while due := min(
+            (t for t in self.tickers if t.due <= end), key=lambda t: t.due, default=None
+        ):
+            self.time = max(self.time, due.due)
+            due.due += due.delay()
+            due.call()
+        self.time = max(self.time, end)
+
+
+class SteppedTicker:
+    def __init__(self, clock, call, delay):
+        self.clock, self.call, self.delay = clock, call, delay
+        self.due = clock.time + delay()
+
+    def cancel(self):
+        self.clock.tickers.remove(self)
+
+
+@pytest.fixture
+def clock():
+    return SteppedClock()
+
+
+def opened(meter, clock=None, **options):
+    profiler = WattmeterProfiler(url=meter.url, **options)
+    profiler.open(clock) if clock else profiler.open()
+    return profiler
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("asked", ["auto", "named"])
+def test_reads_the_power_of_each_kind(kind, asked):
+    with FakeWattmeter(kind, 61.5) as meter:
+        profiler = opened(meter, kind=kind if asked == "named" else "auto")
+        (channel,) = profiler.channels
+        assert profiler.read_power(channel) == 61.5
+        assert (channel.id, channel.component, channel.method) == (
+            "wall:127.0.0.1",
+            "wall",
+            "sampled",
+        )
+        assert channel.gain_uncertainty > 0
+        assert channel.gain_source
+        profiler.close()
+
+
+def test_probes_only_once():
+    """After opening, only the path that answered is asked."""
+    with FakeWattmeter("tasmota") as meter:
+        profiler = opened(meter)
+        before = len(meter.requests)
+        profiler.read_power(profiler.channels[0])
+        assert meter.requests[before:] == ["/cm?cmnd=Status%208"]
+        profiler.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_energy_of_a_changing_load_is_within_its_interval(kind, clock):
+    def power(t):
+        return 80 + 30 * math.sin(t / 7)
+
+    with FakeWattmeter(kind, power, clock=clock) as meter:
+        profiler = opened(meter, clock, gain=0)
+        profiler.start()
+        began = clock.now()
+        clock.advance(60)
+        window = profiler.stop()
+        truth = meter.energy_j(began, clock.now())
+        assert window.low_j <= truth <= window.high_j
+        assert window.energy_j == pytest.approx(truth, rel=0.01)
+        assert window.contains == ("wall:127.0.0.1",)
+        profiler.close()
+
+
+def test_evaluate_gives_joules(clock):
+    with FakeWattmeter("shelly2", 200.0, clock=clock) as meter:
+        profiler = opened(meter, clock)
+        seconds, joules, _ = profiler.evaluate(clock.advance, 10)
+        assert seconds == 10
+        assert joules == pytest.approx(2000)
+        assert profiler.get_unit() == "J"
+        profiler.close()
+
+
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_one_passing_failure_is_not_even_seen(fault):
+    with FakeWattmeter("shelly2", 50.0) as meter:
+        profiler = opened(meter)
+        meter.fail(fault)
+        assert profiler.read_power(profiler.channels[0]) == 50.0
+        profiler.close()
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "half", "html", "negative", "wrong"])
+def test_a_failure_of_some_seconds_does_not_lose_the_measurement(fault, clock):
+    with FakeWattmeter("shelly2", 50.0, clock=clock) as meter:
+        profiler = opened(meter, clock)
+        profiler.start()
+        clock.advance(10)
+        meter.keep_failing(fault)
+        clock.advance(2)
+        meter.heal()
+        clock.advance(10)
+        window = profiler.stop()
+        assert window.energy_j == pytest.approx(50.0 * 22, rel=1e-3)
+        profiler.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("500", "status 500"),
+        ("503", "status 503"),
+        ("reset", "does not answer"),
+        ("half", "not JSON"),
+        ("html", "text/html"),
+        ("wrong", "no apower"),
+        ("negative", "-12.5"),
+        ("nan", "NaN"),
+        ("null", "None"),
+    ],
+)
+def test_a_lasting_failure_names_the_address_and_the_cause(fault, cause, clock):
+    with FakeWattmeter("shelly2", clock=clock) as meter:
+        profiler = opened(meter, clock)
+        meter.keep_failing(fault)
+        with pytest.raises(ReadingError, match=cause) as caught:
+            profiler.read_power(profiler.channels[0])
+        assert f"{meter.url}/rpc/Switch.GetStatus?id=0" in str(caught.value)
+
+        profiler.start()
+        clock.advance(30)
+        window = profiler.stop()
+        assert window.energy_j is None
+        assert cause in window.missing[0].reason
+        profiler.close()
+
+
+def test_a_silent_meter_is_given_up_after_the_timeout():
+    with FakeWattmeter("shelly2") as meter:
+        profiler = opened(meter, timeout_s=0.1)
+        meter.keep_failing("hang")
+        with pytest.raises(ReadingError, match=r"did not answer within 0\.1 s"):
+            profiler.read_power(profiler.channels[0])
+        profiler.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("shelly1", {"meters": [{"power": 5.0, "is_valid": False}]}),
+        ("shelly1", {"meters": []}),
+        ("shelly1", {"meters": {"0": {"power": 5.0}}}),
+        ("shelly1", {"emeters": [{}]}),
+        ("shelly2", {"apower": "12.0"}),
+        ("shelly2", {"apower": True}),
+        ("shelly2", {"apower": 10**400}),
+        ("shelly2", {"apower": 2e5}),
+        ("shelly2", []),
+        ("shelly2", None),
+        ("tasmota", {"StatusSNS": {"Time": "now"}}),
+        ("tasmota", {"StatusSNS": {"ENERGY": {"Power": []}}}),
+        ("tasmota", {"WARNING": "Need user=<username>&password=<password>"}),
+    ],
+)
+def test_what_is_no_power_is_never_taken_for_one(kind, answer):
+    with FakeWattmeter(kind) as meter:
+        profiler = opened(meter, kind=kind)
+        meter.say(json.dumps(answer).encode())
+        with pytest.raises(ReadingError, match=meter.url):
+            profiler.read_power(profiler.channels[0])
+        profiler.close()
+
+
+def test_the_first_generation_energy_meters_are_read_too():
+    with FakeWattmeter("shelly1") as meter:
+        meter.say(b'{"emeters": [{"power": 1.0}, {"power": 321.0, "is_valid": true}]}')
+        profiler = opened(meter, kind="shelly1", channel=1)
+        assert profiler.read_power(profiler.channels[0]) == 321.0
+        profiler.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_channel_that_the_meter_lacks_is_refused(kind):
+    with FakeWattmeter(kind) as meter, pytest.raises(ReadingError, match="no wattmeter of the"):
+        opened(meter, kind=kind, channel=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_second_channel_of_several(kind):
+    with FakeWattmeter(kind, 7.0, channels=2) as meter:
+        profiler = opened(meter, channel=1, label="rack")
+        assert profiler.read_power(profiler.channels[0]) == 7.0
+        assert profiler.channels[0].id == "wall:rack"
+        profiler.close()
+
+
+def test_nobody_at_the_address():
+    with FakeWattmeter("shelly2") as meter:
+        url = meter.url
+    with pytest.raises(PluginUnavailable, match="refused") as caught:
+        WattmeterProfiler(url=url).open()
+    assert url in caught.value.reason
+    assert "address" in caught.value.hint
+
+
+def test_something_else_at_the_address():
+    with FakeWattmeter("shelly1") as meter:
+        meter.keep_failing("html")
+        with pytest.raises(ReadingError, match="not JSON"):
+            WattmeterProfiler(url=meter.url).open()
+
+
+def test_a_meter_of_another_kind():
+    with FakeWattmeter("shelly1") as meter, pytest.raises(ReadingError, match="status 404"):
+        WattmeterProfiler(url=meter.url, kind="shelly2").open()
+
+
+def test_without_an_address_it_is_unavailable_and_says_how_to_give_one():
+    profiler = WattmeterProfiler()
+    with pytest.raises(PluginUnavailable) as caught:
+        profiler.check_available()
+    assert "url=" in caught.value.hint
+    assert not WattmeterProfiler.automatic
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "192.168.1.20"},
+        {"url": "ftp://meter"},
+        {"url": "http://"},
+        {"url": "http://meter:port"},
+        {"url": "http://meter/status"},
+        {"url": "http://user:secret@meter"},
+        {"kind": "omegawatt"},
+        {"channel": -1},
+        {"timeout_s": 0},
+        {"timeout_s": "soon"},
+        {"gain": -0.1},
+        {"gain": math.nan},
+    ],
+)
+def test_options_that_cannot_be_used(options):
+    with pytest.raises(ConfigError) as caught:
+        WattmeterProfiler(**options)
+    assert "secret" not in str(caught.value)
+
+
+def test_options_may_come_as_text():
+    """The command line knows only strings."""
+    with FakeWattmeter("shelly2", channels=2) as meter:
+        profiler = opened(meter, channel="1", timeout_s="1.5", gain="0.01")
+        assert profiler.channels[0].gain_uncertainty == 0.01
+        assert profiler.channels[0].gain_source == "given by the user"
+        profiler.close()
+
+
+def test_proxies_of_the_environment_are_left_out(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with FakeWattmeter("shelly2", 5.0) as meter:
+        profiler = opened(meter)
+        assert profiler.read_power(profiler.channels[0]) == 5.0
+        profiler.close()
