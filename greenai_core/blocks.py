@@ -13,6 +13,9 @@ from .clock import Clock
 from .profiler import Profiler
 from .statistics import Indices, Interval, Vector, batch_means
 
+NOTICEABLE = 0.001
+"""A pause shorter than this share of the time between ticks disturbs nothing."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -77,22 +80,18 @@ class Ticks:
     Args:
         clock: shared with the profilers.
         sources: the profilers to read, open.
-        block_s: shortest block, s.
     """
 
-    def __init__(self, clock: Clock, sources: Sequence[Source], block_s: float) -> None:
+    def __init__(self, clock: Clock, sources: Sequence[Source]) -> None:
         self.clock = clock
-        self.blocks = 0
-        """Blocks completed since ``restart``."""
         self._sources = sources
         self._recordings = [source.profiler.record() for source in sources]
-        self._block_s = block_s
         self._before: list[float] = []
         self._after: list[float] = []
         self._iterations: list[int] = []
-        self._pauses: list[float] = []
+        self._pauses: list[int] = []
         self._first = 0
-        self._border = 0.0
+        self._per_block = 1
 
     def close(self) -> None:
         """Let the profilers forget the run."""
@@ -101,26 +100,33 @@ class Ticks:
 
     def tick(self, iterations: int) -> None:
         """Read the sensors, after so many iterations since the tick before."""
-        before = self.clock.now()
+        self._before.append(self.clock.now())
         for recording in self._recordings:
             recording.tick()
-        self._before.append(before)
         self._iterations.append(iterations)
-        if before - self._border >= self._block_s:
-            self.blocks += 1
-            self._border = before
         self._after.append(self.clock.now())
 
-    def restart(self) -> None:
-        """Begin the first block at the latest tick."""
+    def restart(self, per_block: int) -> None:
+        """Begin the first block at the latest tick; so many stretches make a block.
+
+        Blocks of equal work, not of equal time: else short iterations would be
+        joined more often than long ones, and the mean over blocks would be biased.
+        """
         self._first = len(self._before) - 1
-        self._border = self._before[-1]
-        self.blocks = 0
+        self._per_block = per_block
 
     def pause(self) -> None:
-        """What happened since the latest tick was no work: leave that block out."""
-        self._pauses.append(self._before[-1])
-        self._after[-1] = self.clock.now()
+        """What happened since the latest tick was no work."""
+        now = self.clock.now()
+        spent = now - self._after[-1]
+        self._after[-1] = now
+        if spent > NOTICEABLE * (now - self._before[self._first]) / max(self.count - 1, 1):
+            self._pauses.append(len(self._before) - 1)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks completed since ``restart``."""
+        return (self.count - 1) // self._per_block
 
     @property
     def count(self) -> int:
@@ -137,7 +143,7 @@ class Ticks:
         return all(recording.ready() for recording in self._recordings)
 
     def cost(self) -> float:
-        """Seconds of a usual tick."""
+        """Seconds of a usual tick; pauses are longer and do not count."""
         return float(np.median(np.subtract(self._after, self._before)))
 
     def self_cost_share(self) -> float:
@@ -156,12 +162,8 @@ class Ticks:
         if self.count < 3:
             return None
         before, after = np.array(self._before), np.array(self._after)
-        block_s = self._block_s
-        borders = _borders(before, self._first, block_s)
-        while len(borders) < 3:
-            block_s /= 2
-            borders = _borders(before, self._first, block_s)
-        at = np.array(borders, dtype=np.intp)
+        per_block = min(self._per_block, (self.count - 1) // 2)
+        at = np.arange(self._first, len(before), per_block, dtype=np.intp)
         worked = np.concatenate(([0.0], np.cumsum(before[1:] - after[:-1])))
         done = np.cumsum(self._iterations).astype(np.float64)
         energies, failures = self._energies(at, before[at])
@@ -173,9 +175,19 @@ class Ticks:
             energies,
             failures,
         )
-        paused = np.searchsorted(before[at], np.array(self._pauses), side="right") - 1
-        keep = np.setdiff1d(np.arange(len(at) - 1), paused)
+        keep = self._undisturbed(at)
         return blocks.only(keep) if len(keep) >= 2 else blocks
+
+    def _undisturbed(self, at: Indices) -> Indices:
+        """Numbers of the blocks that no pause touches.
+
+        A border beside a pause lies between two values of a counter that the
+        pause has pulled apart, so the block on its other side is left out too.
+        """
+        pauses = np.array(self._pauses, dtype=np.intp)
+        after = np.searchsorted(at, pauses, side="right") - 1
+        before = np.searchsorted(at, pauses, side="left") - 1
+        return np.setdiff1d(np.arange(len(at) - 1), np.concatenate((before, after)))
 
     def _energies(self, at: Indices, instants: Vector) -> tuple[dict[str, Vector], dict[str, str]]:
         energies: dict[str, Vector] = {}
@@ -190,14 +202,6 @@ class Ticks:
                 else:
                     energies[channel.id] = blocks
         return energies, failures
-
-
-def _borders(instants: Vector, first: int, block_s: float) -> list[int]:
-    borders = [first]
-    for index in range(first + 1, len(instants)):
-        if instants[index] - instants[borders[-1]] >= block_s:
-            borders.append(index)
-    return borders
 
 
 def is_lost(blocks: Blocks, contains: Sequence[str]) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -26,31 +26,34 @@ DEFAULT_PERIOD_S = 0.1
 """Update period assumed where a channel does not state one: the slowest known."""
 
 HEARTBEAT_S = 30.0
-"""A read at least this often, so that no counter wraps unseen (the fastest known
-wraps after 65,536 J, which at MAX_POWER_W takes 13 s and at 280 W 234 s)."""
+"""A read at least this often."""
+
+HEARTBEATS_A_WRAP = 40
+"""Reads in the time in which MAX_POWER_W would wrap a counter. None wraps unseen,
+and a reset is taken for a wrap only if it comes within 1/40 of one (65,536 J, the
+least known, wraps after 13 s at MAX_POWER_W and after 234 s at 280 W)."""
+
+LEAST_POWER_W = 0.1
+"""Whatever is on draws more; a counter of large units stands still for long."""
+
+SHORTEST_WINDOW_PERIODS = 2
+"""Below this what a counter shows says hardly anything of what happened inside."""
 
 STUCK_S = 1.0
 STUCK_PERIODS = 20
 
 
-class Mark(NamedTuple):
-    """One read of one channel: when, what it had counted, or why it failed.
-
-    ``epoch`` changes when the counter was reset; marks of two epochs cannot be
-    subtracted.
-    """
-
-    time: float
-    joules: float
-    epoch: int
-    power_w: float | None = None
-    failure: str = ""
+Mark: TypeAlias = tuple[float, float, int, "float | None", str]
+"""One read of one channel: instant, joules counted so far, epoch, power in W if
+asked for, and why it failed. The epoch changes when the counter was reset; marks
+of two epochs cannot be subtracted. A plain tuple, since two are made a window
+and channel."""
 
 
 class _Counter:
     """Unwraps one channel's raw counts into joules since it was opened."""
 
-    __slots__ = ("channel", "epoch", "joules", "raw", "seen")
+    __slots__ = ("channel", "epoch", "joules", "plain", "raw", "seen")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -58,35 +61,43 @@ class _Counter:
         self.seen = 0.0
         self.joules = 0.0
         self.epoch = 0
+        # More than this at once, or less than nothing, is looked at twice.
+        self.plain = MAX_POWER_W * DEFAULT_PERIOD_S / max(channel.resolution_j, 1e-15)
 
     def add(self, time: float, raw: int) -> float:
         """Joules counted up to this read.
 
         Raises:
-            ReadingError: the counter went back without a wrap to explain it.
+            ReadingError: the count is negative, or moved as no energy explains:
+                back without a wrap, or ahead faster than MAX_POWER_W.
         """
         last = self.raw
+        if raw < 0:
+            raise ReadingError(f"the counter of {self.channel.id} gave {raw}, which cannot be true")
         if raw != last:
             if last is not None:
                 delta = raw - last
-                if delta < 0:
-                    delta = self._unwrap(time, raw, last)
+                if not 0 <= delta <= self.plain:
+                    delta = self._explain(time, raw, last)
                 self.joules += delta * self.channel.resolution_j
             self.raw = raw
         self.seen = time
         return self.joules
 
-    def _unwrap(self, time: float, raw: int, last: int) -> int:
+    def _explain(self, time: float, raw: int, last: int) -> int:
         channel = self.channel
-        delta = raw + channel.wraps_at - last if channel.wraps_at and raw >= 0 else -1
-        elapsed = max(time - self.seen, 0.0)
+        delta = raw - last
+        if delta < 0 and channel.wraps_at:
+            delta += channel.wraps_at
         # One update period of energy may appear at once, whatever the time between reads.
-        allowed = MAX_POWER_W * (elapsed + (channel.update_period_s or DEFAULT_PERIOD_S))
-        if delta < 0 or delta * channel.resolution_j > allowed:
+        elapsed = max(time - self.seen, 0.0) + (channel.update_period_s or DEFAULT_PERIOD_S)
+        if delta < 0 or delta * channel.resolution_j > MAX_POWER_W * elapsed:
             self.raw, self.seen, self.joules = raw, time, 0.0
             self.epoch += 1
+            what = "went back" if raw < last else f"jumped within {elapsed:.3g} s"
             raise ReadingError(
-                f"the counter of {channel.id} went back from {last} to {raw}: it was reset"
+                f"the counter of {channel.id} {what} from {last} to {raw}: "
+                "it was reset, or gave garbage"
             )
         return delta
 
@@ -125,7 +136,7 @@ class CounterProfiler(Profiler):
         self._counters = tuple(_Counter(channel) for channel in self.channels)
         self.mark()
         wraps = [
-            channel.wraps_at * channel.resolution_j / MAX_POWER_W / 2
+            channel.wraps_at * channel.resolution_j / MAX_POWER_W / HEARTBEATS_A_WRAP
             for channel in self.channels
             if channel.wraps_at
         ]
@@ -137,6 +148,7 @@ class CounterProfiler(Profiler):
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
+        self._counters = ()
 
     def _heartbeat(self) -> None:
         self.mark()
@@ -148,21 +160,22 @@ class CounterProfiler(Profiler):
             power: ask for the power at this instant too.
         """
         now = self.clock.now
-        marks = []
+        read = self.read
+        marks: list[Mark] = []
         with self._lock:
             for counter in self._counters:
                 channel = counter.channel
                 before = now()
                 try:
-                    raw = self.read(channel)
+                    raw = read(channel)
                     time = (before + now()) / 2
-                    joules = counter.add(time, raw)
+                    joules = counter.joules if raw == counter.raw else counter.add(time, raw)
                     watts = self.read_power(channel) if power else None
-                except ReadingError as error:
+                except (ReadingError, OSError) as error:
                     failure = str(error) or f"{channel.id} could not be read"
-                    marks.append(Mark(before, counter.joules, counter.epoch, None, failure))
+                    marks.append((before, counter.joules, counter.epoch, None, failure))
                 else:
-                    marks.append(Mark(time, joules, counter.epoch, watts))
+                    marks.append((time, joules, counter.epoch, watts, ""))
         return marks
 
     def begin(self) -> list[Mark]:
@@ -171,13 +184,15 @@ class CounterProfiler(Profiler):
             raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
         return self.mark(self.precise_ends)
 
+    def finish(self, begun: list[Mark]) -> Callable[[], Sequence[Reading]]:
+        """Read them again; the joules in between are worked out when asked for."""
+        marks = self.mark(self.precise_ends)
+        channels = self.channels
+        return lambda: list(map(_reading, channels, begun, marks))
+
     def end(self, begun: list[Mark]) -> Sequence[Reading]:
         """Read them again and tell the joules in between."""
-        marks = self.mark(self.precise_ends)
-        return [
-            _reading(counter.channel, start, stop)
-            for counter, start, stop in zip(self._counters, begun, marks, strict=True)
-        ]
+        return self.finish(begun)()
 
     def grain_s(self, channel: Channel) -> float:
         """The update period of the counter."""
@@ -189,26 +204,33 @@ class CounterProfiler(Profiler):
 
 
 def _reading(channel: Channel, start: Mark, stop: Mark) -> Reading:
-    failure = start.failure or stop.failure
-    if not failure and start.epoch != stop.epoch:
+    start_s, start_j, start_epoch, start_w, start_failure = start
+    stop_s, stop_j, stop_epoch, stop_w, stop_failure = stop
+    failure = start_failure or stop_failure
+    if not failure and start_epoch != stop_epoch:
         failure = f"the counter of {channel.id} was reset inside the window"
     if failure:
         return Reading(channel, None, reason=failure)
-    duration = stop.time - start.time
-    counted = stop.joules - start.joules
+    duration = stop_s - start_s
+    counted = stop_j - start_j
     period = channel.update_period_s or DEFAULT_PERIOD_S
     stuck = _stuck(channel, counted, duration)
     if stuck:
         return Reading(channel, None, reason=stuck)
-    energy, u = latch_window(
-        counted, duration, period, channel.resolution_j, start.power_w, stop.power_w
-    )
+    if duration < SHORTEST_WINDOW_PERIODS * period:
+        reason = (
+            f"the window lasted {duration:.3g} s and the counter of {channel.id} moves every "
+            f"{period:.3g} s: too short to tell. Repeat the work inside the window"
+        )
+        return Reading(channel, None, reason=reason)
+    energy, u = latch_window(counted, duration, period, channel.resolution_j, start_w, stop_w)
     return Reading(channel, max(energy, 0.0), u)
 
 
 def _stuck(channel: Channel, counted_j: float, duration_s: float) -> str:
     period = channel.update_period_s or DEFAULT_PERIOD_S
-    if counted_j == 0.0 and duration_s > max(STUCK_S, STUCK_PERIODS * period):
+    patience_s = max(STUCK_S, STUCK_PERIODS * period, channel.resolution_j / LEAST_POWER_W)
+    if counted_j == 0.0 and duration_s > patience_s:
         return (
             f"the counter of {channel.id} did not move for {duration_s:.1f} s, "
             "and nothing that is on uses no energy: it is stuck or not implemented here"
@@ -221,20 +243,22 @@ class _CounterRecording(Recording):
         self._profiler = profiler
         self._times: list[list[float]] = [[] for _ in profiler.channels]
         self._joules: list[list[float]] = [[] for _ in profiler.channels]
-        self._epochs = [mark.epoch for mark in profiler.mark()]
+        self._epochs = [epoch for _, _, epoch, _, _ in profiler.mark()]
         self._failures = [""] * len(profiler.channels)
+        self._resets = [False] * len(profiler.channels)
 
     def tick(self) -> None:
-        for index, mark in enumerate(self._profiler.mark()):
-            if mark.epoch != self._epochs[index]:
+        for index, (time, joules, epoch, _, failure) in enumerate(self._profiler.mark()):
+            if epoch != self._epochs[index]:
+                self._resets[index] = True
                 self._failures[index] = (
                     f"the counter of {self._profiler.channels[index].id} was reset meanwhile"
                 )
-            elif mark.failure:
-                self._failures[index] = mark.failure
+            elif failure:
+                self._failures[index] = failure
             else:
-                self._times[index].append(mark.time)
-                self._joules[index].append(mark.joules)
+                self._times[index].append(time)
+                self._joules[index].append(joules)
 
     def ready(self) -> bool:
         return all(
@@ -252,6 +276,8 @@ class _CounterRecording(Recording):
         failure = self._failures[index]
         times, joules = np.array(self._times[index]), np.array(self._joules[index])
         period = self._profiler.grain_s(channel)
+        if self._resets[index]:
+            return failure
         if len(times) < 2:
             return failure or f"{channel.id} was never read"
         series = edges(times, joules, period)

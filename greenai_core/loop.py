@@ -8,6 +8,7 @@ mean and both intervals. See ``docs/method.md``.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from .statistics import (
     warm_up_length,
 )
 
-SELF_COST = 0.004
+SELF_COST = 0.003
 """Share of the run that reading the sensors should take."""
 
 SHORTEST_TICK_S = 0.004
@@ -35,7 +36,10 @@ SLOW_SENSOR_S = 1.0
 
 WARM_UP_RUNS = 3
 PROBE_TICKS = 5
-PROGRESS_S = 0.1
+PROGRESS_S = 0.2
+
+OVERDUE = 10
+"""A stretch that takes so many times what was planned is ended early."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,12 @@ def run_loop(
         KeyboardInterrupt: before there were two blocks to report.
     """
     seconds = _warm_up(work, clock, settings)
-    ticks = Ticks(clock, sources, _block_length(sources, contains, seconds, settings))
+    block_s = _block_length(sources, contains, settings)
+    ticks = Ticks(clock, sources)
     verdict = _Verdict(None, False, "")
     interrupted = False
     try:
-        for verdict in _looks(work, ticks, contains, seconds, settings, progress):
+        for verdict in _looks(work, ticks, contains, seconds, block_s, settings, progress):
             if verdict.met or (verdict.blocks is not None and is_lost(verdict.blocks, contains)):
                 break
     except KeyboardInterrupt:
@@ -128,20 +133,18 @@ def run_loop(
 def _warm_up(work: Callable[[], None], clock: Clock, settings: LoopSettings) -> float:
     """Seconds of one iteration, after the first ones are over."""
     began = clock.now()
-    runs = 0
-    shortest = math.inf
-    while runs < WARM_UP_RUNS or clock.now() - began < settings.warm_up_s:
+    times: list[float] = []
+    while len(times) < WARM_UP_RUNS or clock.now() - began < settings.warm_up_s:
         start = clock.now()
         work()
-        shortest = min(shortest, clock.now() - start)
-        runs += 1
+        times.append(clock.now() - start)
         if clock.now() - began > settings.max_time_s / 2:
             break
-    return max(shortest, 1e-9)
+    return max(statistics.median(times[len(times) // 2 :]), 1e-9)
 
 
 def _block_length(
-    sources: Sequence[Source], contains: Sequence[str], seconds: float, settings: LoopSettings
+    sources: Sequence[Source], contains: Sequence[str], settings: LoopSettings
 ) -> float:
     """Seconds of one block: a few values of the slowest sensor that counts."""
     grains = [
@@ -151,7 +154,7 @@ def _block_length(
         if channel.id in contains
     ]
     quick = [grain for grain in grains if grain < SLOW_SENSOR_S] or grains or [0.0]
-    return max(seconds, GRAINS_A_BLOCK * max(quick), settings.min_time_s / FIRST_LOOK)
+    return max(GRAINS_A_BLOCK * max(quick), settings.min_time_s / FIRST_LOOK)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ def _looks(
     ticks: Ticks,
     contains: Sequence[str],
     seconds: float,
+    block_s: float,
     settings: LoopSettings,
     progress: Callable[[float, str], None],
 ) -> Iterator[_Verdict]:
@@ -173,18 +177,20 @@ def _looks(
     now = ticks.clock.now
     most = settings.max_iterations or math.inf
     for _ in range(PROBE_TICKS):
-        _stretch(work, ticks, 1)
-    stride = math.ceil(max(ticks.cost() / SELF_COST, SHORTEST_TICK_S) / seconds)
-    stride = int(max(1, min(stride, most // FIRST_LOOK)))
-    began = told = now()
+        _stretch(work, ticks, 1, math.inf)
+    tick_s = max(ticks.cost() / SELF_COST, SHORTEST_TICK_S)
+    stride = int(max(1, min(math.ceil(tick_s / seconds), most // FIRST_LOOK)))
+    per_block = math.ceil(block_s / (stride * seconds))
+    patience = OVERDUE * max(tick_s, stride * seconds)
+    told = now()
     # The first values that the sensors show are older than this run.
-    while not ticks.ready() and now() - began < settings.max_time_s / 4:
-        _stretch(work, ticks, stride)
-    ticks.restart()
+    while not ticks.ready() and now() - told < settings.max_time_s / 4:
+        _stretch(work, ticks, stride, patience)
+    ticks.restart(per_block)
     began = now()
     look = FIRST_LOOK
     while True:
-        _stretch(work, ticks, stride)
+        _stretch(work, ticks, stride, patience)
         elapsed = now() - began
         over = ticks.count > 2 and (elapsed >= settings.max_time_s or ticks.iterations >= most)
         if over or ticks.blocks >= look:
@@ -200,10 +206,14 @@ def _looks(
             ticks.pause()
 
 
-def _stretch(work: Callable[[], None], ticks: Ticks, stride: int) -> None:
-    for _ in range(stride):
+def _stretch(work: Callable[[], None], ticks: Ticks, stride: int, patience_s: float) -> None:
+    """``stride`` iterations, or fewer if the work has become much slower, and a tick."""
+    begun = ticks.clock.now()
+    done = 0
+    while done < stride and ticks.clock.now() - begun <= patience_s:
         work()
-    ticks.tick(stride)
+        done += 1
+    ticks.tick(done)
 
 
 def _judge(ticks: Ticks, contains: Sequence[str], settings: LoopSettings) -> _Verdict:

@@ -141,6 +141,11 @@ class Profiler(ABC):
     def end(self, begun: Any) -> Sequence[Reading]:
         """End a window: a reading for each channel, failed ones with their reason."""
 
+    def finish(self, begun: Any) -> Callable[[], Sequence[Reading]]:
+        """End a window now and tell its readings later; see ``end``."""
+        readings = self.end(begun)
+        return lambda: readings
+
     @abstractmethod
     def record(self) -> Recording:
         """Begin a recording of repeated work."""

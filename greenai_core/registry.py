@@ -100,9 +100,7 @@ def load(group: str, name: str) -> Any:
 
     plugin = find(group, name)
     try:
-        return driver.DriverManager(
-            group, name, invoke_on_load=False, warn_on_missing_entrypoint=False
-        ).driver
+        return driver.DriverManager(group, name).driver
     except Exception as error:  # anything can happen while importing strangers' code
         raise PluginBroken(
             f"the plugin {name!r} of {group}, from {plugin.distribution} {plugin.version}, "

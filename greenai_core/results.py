@@ -329,9 +329,19 @@ def dump(report: Report) -> str:
     """The report as the text of a JSON file.
 
     Raises:
-        SchemaError: a figure is NaN or infinite, or a value is of no JSON type;
-            that is a fault in whatever made the report, and no reader could use it.
+        SchemaError: a figure is NaN or infinite, a value is of no JSON type, or
+            a result is not of the report's kind; that is a fault in whatever
+            made the report, and no reader could use it.
     """
+    expected = RESULT_TYPES.get(report.kind)
+    if expected is None:
+        raise SchemaError(f"a report of the unknown kind {report.kind!r} cannot be written")
+    for index, result in enumerate(report.results):
+        if not isinstance(result, expected):
+            raise SchemaError(
+                f"results[{index}] of a {report.kind} report is a {type(result).__name__}, "
+                f"not a {expected.__name__}"
+            )
     ordered = {"schema_version": report.schema_version, **to_json(report)}
     try:
         text = json.dumps(ordered, indent=2, allow_nan=False, ensure_ascii=False)

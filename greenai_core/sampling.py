@@ -76,7 +76,7 @@ class PowerSeries:
             seen.insert(0, start)
         if seen[-1] < end:
             seen.append(end)
-        gap = max(b - a for a, b in pairwise(seen))
+        gap = max((b - a for a, b in pairwise(seen)), default=0.0)
         if not times or gap > MAX_GAP_PERIODS * self.period_s:
             raise ReadingError(
                 f"{self.channel.id} gave no power for {gap:.1f} s of the window"
@@ -225,7 +225,7 @@ class PowerProfiler(_SeriesProfiler):
             before = self.clock.now()
             try:
                 watts = finite(self.read_power(series.channel), series.channel.id)
-            except ReadingError as error:
+            except (ReadingError, OSError) as error:
                 series.failure = str(error)
                 continue
             with self._lock:
@@ -244,6 +244,13 @@ class Sample(NamedTuple):
     time: float
     channel: str
     power_w: float
+
+
+def _take(series: PowerSeries, sample: Sample) -> None:
+    try:
+        series.add(sample.time, finite(sample.power_w, sample.channel))
+    except ReadingError as error:
+        series.failure = str(error)
 
 
 class StreamProfiler(_SeriesProfiler):
@@ -284,8 +291,10 @@ class StreamProfiler(_SeriesProfiler):
         with self._lock:
             try:
                 for sample in self.deliver():
-                    by_id[sample.channel].add(sample.time, finite(sample.power_w, sample.channel))
-            except ReadingError as error:
+                    # What was not announced has no place in a report.
+                    if series := by_id.get(sample.channel):
+                        _take(series, sample)
+            except (ReadingError, OSError) as error:
                 for series in self.series:
                     series.failure = str(error)
 

@@ -25,7 +25,7 @@ from .errors import LifecycleError, NoSensorError, PluginError, PluginUnavailabl
 from .evaluation import MeasurementInterrupted
 from .inputs import samples, to_inputs
 from .loop import LoopSettings
-from .model import DLLibrary
+from .model import DLLibrary, Trainable
 from .model_factory import factory
 from .profiler import Observation, Profiler, Telemetry
 from .results import (
@@ -64,14 +64,17 @@ class Window:
         self._begun: list[Any] = []
         self._start = 0.0
         self._duration: float | None = None
-        self._readings: list[tuple[str, Reading]] = []
+        self._sources: tuple[Source, ...] = ()
+        self._ended: list[Callable[[], Sequence[Reading]]] = []
         self._result: WindowResult | None = None
 
     def __enter__(self) -> Self:
         settle()
-        sources = self._session.sources
+        self._sources = self._session.sources
+        self._begun.clear()
+        self._duration = self._result = None
         try:
-            for source in sources:
+            for source in self._sources:
                 self._begun.append(source.profiler.begin())
         except BaseException:
             self._end()
@@ -90,11 +93,16 @@ class Window:
         self._end()
 
     def _end(self) -> None:
-        for source, begun in zip(self._session.sources, self._begun, strict=False):
-            name, used = source.profiler.name, source.channels
-            for reading in source.profiler.end(begun):
-                if reading.channel in used:
-                    self._readings.append((name, reading))
+        self._ended = [
+            source.profiler.finish(begun)
+            for source, begun in zip(self._sources, self._begun, strict=False)
+        ]
+
+    def _readings(self) -> Iterator[tuple[str, Reading]]:
+        for source, ended in zip(self._sources, self._ended, strict=True):
+            for reading in ended():
+                if reading.channel in source.channels:
+                    yield source.profiler.name, reading
 
     @property
     def result(self) -> WindowResult:
@@ -107,7 +115,7 @@ class Window:
             raise LifecycleError(f"the window {self.name!r} has not ended yet")
         if self._result is None:
             self._result = window_result(
-                self.name, self._duration, self._readings, self._accelerators
+                self.name, self._duration, list(self._readings()), self._accelerators
             )
         return self._result
 
@@ -389,6 +397,7 @@ class Session:
         *,
         steps: int | None = None,
         settings: LoopSettings | None = None,
+        trainable: Trainable | None = None,
         progress: Progress = lambda share, text: None,
     ) -> TrainingResult:
         """Energy, time and power of one training step; the model is trained meanwhile.
@@ -399,6 +408,7 @@ class Session:
                 used in turn again and again.
             steps: measured steps at most; None for no limit.
             settings: when to stop.
+            trainable: what ``model.as_trainable()`` gave, to save it afterwards.
             progress: told the share done and a word on the state.
 
         Raises:
@@ -406,7 +416,7 @@ class Session:
             MeasurementInterrupted: Ctrl-C; its ``result`` holds what was measured.
         """
         with opened(model) as library:
-            trainable = library.as_trainable()
+            trainable = trainable or library.as_trainable()
             arrays = [
                 (to_inputs(data, library.input_specs, image_layout=library.image_layout), targets)
                 for data, targets in batches

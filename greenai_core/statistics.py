@@ -113,7 +113,7 @@ def latch_term(power_w: float | None, mean_power_w: float, period_s: float) -> t
     Args:
         power_w: the power just before the read; None where it is not known, and
             then it is taken as uniform between 0 and twice the mean.
-        mean_power_w: mean power of the window.
+        mean_power_w: mean power of the window, or a bound of it.
         period_s: the update period of the counter.
 
     Returns:
@@ -147,7 +147,8 @@ def latch_window(
     Returns:
         Energy and its standard uncertainty, J.
     """
-    mean = max(counted_j, 0.0) / duration_s if duration_s > 0 else 0.0
+    # What is counted may lack one period of the window: the mean power must not.
+    mean = max(counted_j, 0.0) / max(duration_s - period_s, duration_s / 2, 1e-12)
     before, variance_before = latch_term(power_before_w, mean, period_s)
     end, variance_end = latch_term(power_end_w, mean, period_s)
     variance = variance_before + variance_end + resolution_j**2 / 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class WindowProfiler(Profiler):
         duration = self.clock.now() - begun
         try:
             joules = self.stop_window()
-        except ReadingError as error:
+        except (ReadingError, OSError) as error:
             return [Reading(channel, None, reason=str(error)) for channel in self.channels]
         return [self._one(channel, joules.get(channel.id), duration) for channel in self.channels]
 
@@ -92,7 +93,9 @@ class WindowProfiler(Profiler):
         """End a window that was left open."""
         if self._window is not None:
             self._window = None
-            self.stop_window()
+            # Nobody asked for these joules, so nobody misses them.
+            with contextlib.suppress(ReadingError, OSError):
+                self.stop_window()
 
 
 class _WindowRecording(Recording):
@@ -115,8 +118,15 @@ class _WindowRecording(Recording):
                     self._joules[reading.channel.id].append(math.nan)
                 else:
                     self._joules[reading.channel.id].append(reading.energy_j * stretch)
+        elif self._ticks:
+            for joules in self._joules.values():
+                joules.append(math.nan)
         self._ticks.append(now)
-        self._begun = self._profiler.begin()
+        self._begun = None
+        try:
+            self._begun = self._profiler.begin()
+        except (ReadingError, OSError) as error:
+            self._failures = dict.fromkeys(self._joules, str(error)) | self._failures
 
     def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
         result: list[tuple[Channel, Vector | str]] = []

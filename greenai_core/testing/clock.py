@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from ..clock import Clock
+from greenai_core.clock import Clock
 
 
 class _VirtualTicker:

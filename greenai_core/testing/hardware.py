@@ -12,8 +12,9 @@ import math
 import os
 from dataclasses import dataclass
 
-from ..channels import COUNTER, SAMPLED, Channel
-from ..clock import Clock
+from greenai_core.channels import COUNTER, SAMPLED, Channel
+from greenai_core.clock import Clock
+
 from .clock import hold
 from .profiles import PowerProfile
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from greenai_core.errors import ModelError, ModelLoadError, PluginUnavailable
+
 from .conformance import check
 from .model_hooks import ModelHooks
 from .watching import watched, without

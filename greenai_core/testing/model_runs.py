@@ -9,6 +9,7 @@ import pytest
 
 from greenai_core.errors import ModelError, ModelInputError, ModelLoadError
 from greenai_core.inputs import to_inputs
+
 from .conformance import check
 from .model_hooks import ModelHooks, misshapen, same
 

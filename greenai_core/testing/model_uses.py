@@ -10,6 +10,7 @@ import pytest
 
 from greenai_core.errors import ModelError, ModelInputError
 from greenai_core.model import DLLibrary, Layered, Trainable
+
 from .conformance import check
 from .model_hooks import ModelHooks, misshapen, same
 

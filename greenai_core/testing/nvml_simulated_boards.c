@@ -16,18 +16,21 @@
 #include <unistd.h>
 
 enum {
-    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
-    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, VERSION_MISMATCH = 25,
+    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4,
+    NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, VERSION_MISMATCH = 25,
 };
 enum { MAX_BOARDS = 16, MAX_FAULTS = 16, MAX_MIG = 7, MAX_STEPS = 1024, TEXT = 96 };
 enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
 enum { TYPE_UNSIGNED_INT = 1, TYPE_UNSIGNED_LONG_LONG = 3 };
+
+enum { FORBIDDEN = 1, STUBBORN = 2 };
 
 /* Shared with nvml.py; all times are CLOCK_MONOTONIC seconds. */
 struct control {
     double lost_at;
     uint32_t limit_mw;
     uint32_t steps; /* written after the step itself, so no half-written one is read */
+    uint32_t flags, unused;
     struct { double time, watts; } step[MAX_STEPS];
 };
 
@@ -39,10 +42,10 @@ struct device { struct board *board; int mig; };
 struct board {
     char uuid[TEXT], name[TEXT], mig_uuid[MAX_MIG][TEXT];
     double update_period, phase, gain, power_period, latency;
-    double square_watts, square_period, square_duty;
+    double pulse_watts, pulse_period, pulse_duty;
     unsigned long long start_mj, memory_total, memory_used, throttling, process_memory;
     unsigned low_mw, default_mw, high_mw, utilisation, temperature, clock_mhz, architecture;
-    unsigned process, usage_averages, stubborn, mig_mode;
+    unsigned process, usage_averages, mig_mode;
     int migs, faults;
     struct fault fault[MAX_FAULTS];
     struct device self, instance[MAX_MIG];
@@ -58,23 +61,34 @@ static struct control *controls;
 static volatile int initialised;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static double (*foreign_clock)(void);
+
+/* Lets a test bring a clock of its own; NULL for the system's. Not of NVML. */
+void nvmlSimulatorClock(double (*clock)(void)) { foreign_clock = clock; }
+
 static double now(void) {
     struct timespec t;
+    if (foreign_clock) return foreign_clock();
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* The simulated physics */
 
-static double square_seconds(const struct board *b, double t) {
-    double on = b->square_duty * b->square_period;
-    return floor(t / b->square_period) * on + fmin(fmod(t, b->square_period), on);
+/* Not fmod: rounded otherwise than floor, it can count a pulse twice. */
+static double since_pulse(const struct board *b, double t) {
+    return t - floor(t / b->pulse_period) * b->pulse_period;
+}
+
+static double pulse_seconds(const struct board *b, double t) {
+    double on = b->pulse_duty * b->pulse_period;
+    return floor(t / b->pulse_period) * on + fmin(since_pulse(b, t), on);
 }
 
 /* Joules from the origin until t. */
 static double energy(const struct board *b, double t) {
     if (t <= origin) return 0.0;
-    double joules = b->square_watts * square_seconds(b, t - origin);
+    double joules = b->pulse_watts * pulse_seconds(b, t - origin);
     uint32_t n = __atomic_load_n(&b->control->steps, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n && b->control->step[i].time < t; i++) {
         double end = i + 1 < n ? fmin(b->control->step[i + 1].time, t) : t;
@@ -88,8 +102,8 @@ static double power(const struct board *b, double t) {
     uint32_t n = __atomic_load_n(&b->control->steps, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n && b->control->step[i].time <= t; i++)
         watts = b->control->step[i].watts;
-    if (fmod(t - origin, b->square_period) < b->square_duty * b->square_period)
-        watts += b->square_watts;
+    if (since_pulse(b, t - origin) < b->pulse_duty * b->pulse_period)
+        watts += b->pulse_watts;
     return watts;
 }
 
@@ -134,15 +148,15 @@ static void read_board(struct board *b, const char *key, const char *value) {
     struct { const char *key; double *at; } reals[] = {
         {"update_period", &b->update_period}, {"phase", &b->phase}, {"gain", &b->gain},
         {"power_period", &b->power_period}, {"latency", &b->latency},
-        {"square_watts", &b->square_watts}, {"square_period", &b->square_period},
-        {"square_duty", &b->square_duty},
+        {"pulse_watts", &b->pulse_watts}, {"pulse_period", &b->pulse_period},
+        {"pulse_duty", &b->pulse_duty},
     };
     struct { const char *key; unsigned *at; } counts[] = {
         {"low_mw", &b->low_mw}, {"default_mw", &b->default_mw}, {"high_mw", &b->high_mw},
         {"utilisation", &b->utilisation}, {"temperature", &b->temperature},
         {"clock_mhz", &b->clock_mhz}, {"architecture", &b->architecture},
         {"process", &b->process}, {"usage_averages", &b->usage_averages},
-        {"stubborn", &b->stubborn}, {"mig_mode", &b->mig_mode},
+        {"mig_mode", &b->mig_mode},
     };
     struct { const char *key; unsigned long long *at; } longs[] = {
         {"start_mj", &b->start_mj}, {"memory_total", &b->memory_total},

@@ -181,8 +181,10 @@ int nvmlDeviceGetPowerManagementLimitConstraints(struct device *d, unsigned *low
 
 int nvmlDeviceSetPowerManagementLimit(struct device *d, unsigned limit_mw) {
     CALL(enter(d, __func__, 0));
+    uint32_t flags = d->board->control->flags;
+    if (flags & FORBIDDEN) return NO_PERMISSION;
     if (limit_mw < d->board->low_mw || limit_mw > d->board->high_mw) return INVALID_ARGUMENT;
-    if (!d->board->stubborn) d->board->control->limit_mw = limit_mw;
+    if (!(flags & STUBBORN)) d->board->control->limit_mw = limit_mw;
     return SUCCESS;
 }
 

@@ -75,10 +75,8 @@ class LifeChecks(ProfilerHooks):
     @check
     def test_opening_twice_is_refused(self) -> None:
         """A second ``open`` is a LifecycleError."""
-        profiler = self._opened()
-        with pytest.raises(LifecycleError):
+        with self._opened() as profiler, pytest.raises(LifecycleError):
             profiler.open(self.clock)
-        profiler.close()
 
     @check
     def test_closing_twice_is_harmless(self) -> None:
@@ -93,15 +91,15 @@ class LifeChecks(ProfilerHooks):
     @check
     def test_reopening_works(self) -> None:
         """After ``close`` a profiler opens again, on the same channels, and measures."""
-        profiler = self._opened()
-        before = [channel.id for channel in profiler.channels]
-        profiler.close()
-        profiler.open(self.clock)
-        self.advance(self.settle_s)
-        assert [channel.id for channel in profiler.channels] == before, "other channels"
-        _, window, _ = self._measured(profiler)
-        profiler.close()
-        assert {one.id for one in window.channels} == set(before), f"missing: {window.missing}"
+        with self._opened() as profiler:
+            before = [channel.id for channel in profiler.channels]
+            profiler.close()
+            profiler.open(self.clock)
+            self.advance(self.settle_s)
+            assert [channel.id for channel in profiler.channels] == before, "other channels"
+            _, window, _ = self._measured(profiler)
+            profiler.close()
+            assert {one.id for one in window.channels} == set(before), f"missing: {window.missing}"
 
     @check
     def test_unit_is_joules(self) -> None:
@@ -115,73 +113,69 @@ class ChannelChecks(ProfilerHooks):
     @check
     def test_ids_are_well_formed_and_unique(self) -> None:
         """Ids are ``kind:device`` or ``kind:device/part``, and no two are alike."""
-        profiler = self._opened()
-        ids = [channel.id for channel in profiler.channels]
-        profiler.close()
-        assert ids, "an open profiler has no channels"
-        for id in ids:
-            assert CHANNEL_ID.fullmatch(id), f"the id {id!r} is not of the form kind:device/part"
-        assert len(set(ids)) == len(ids), f"two channels with one id: {sorted(ids)}"
+        with self._opened() as profiler:
+            ids = [channel.id for channel in profiler.channels]
+            assert ids, "an open profiler has no channels"
+            for id in ids:
+                assert CHANNEL_ID.fullmatch(id), (
+                    f"the id {id!r} is not of the form kind:device/part"
+                )
+            assert len(set(ids)) == len(ids), f"two channels with one id: {sorted(ids)}"
 
     @check
     def test_components_and_methods_are_known(self) -> None:
         """Component and method are words that totals understand."""
-        profiler = self._opened()
-        for channel in profiler.channels:
-            assert channel.component in COMPONENTS, f"{channel.id}: {channel.component!r}"
-            assert channel.method in METHODS, f"{channel.id}: {channel.method!r}"
-        profiler.close()
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                assert channel.component in COMPONENTS, f"{channel.id}: {channel.component!r}"
+                assert channel.method in METHODS, f"{channel.id}: {channel.method!r}"
 
     @check
     def test_modelled_figures_are_called_so(self) -> None:
         """What no sensor measured has the method ``modelled``, and nothing else has."""
-        profiler = self._opened()
-        for channel in profiler.channels:
-            assert channel.measured != self.modelled, f"{channel.id} is called {channel.method}"
-        profiler.close()
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                assert channel.measured != self.modelled, f"{channel.id} is called {channel.method}"
 
     @check
     def test_containers_exist(self) -> None:
         """``contained_in`` is the id of another channel, and no channel contains itself."""
-        profiler = self._opened()
-        outer = {channel.id: channel.contained_in for channel in profiler.channels}
-        profiler.close()
-        for id, container in outer.items():
-            seen = {id}
-            while container is not None:
-                assert container in outer, f"{id} is contained in {container!r}, no channel"
-                assert container not in seen, f"{id} contains itself"
-                seen.add(container)
-                container = outer[container]
+        with self._opened() as profiler:
+            outer = {channel.id: channel.contained_in for channel in profiler.channels}
+            for id in outer:
+                seen: list[str] = [id]
+                while (container := outer[seen[-1]]) is not None:
+                    assert container in outer, f"{id} is contained in {container!r}, no channel"
+                    assert container not in seen, f"{id} contains itself"
+                    seen.append(container)
 
     @check
     def test_gain_uncertainty_has_a_source(self) -> None:
         """The sensor's gain uncertainty is stated, with where the figure comes from."""
-        profiler = self._opened()
-        for channel in profiler.channels:
-            gain = channel.gain_uncertainty
-            assert is_finite(gain), f"{channel.id}: gain uncertainty {gain}"
-            assert gain >= 0, f"{channel.id}: gain uncertainty {gain}"
-            assert channel.gain_source.strip(), f"{channel.id}: no source of the gain uncertainty"
-        profiler.close()
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                gain = channel.gain_uncertainty
+                assert is_finite(gain), f"{channel.id}: gain uncertainty {gain}"
+                assert gain >= 0, f"{channel.id}: gain uncertainty {gain}"
+                assert channel.gain_source.strip(), (
+                    f"{channel.id}: no source of the gain uncertainty"
+                )
 
     @check
     def test_update_periods_are_positive(self) -> None:
         """An update period is a positive time, or None where it is not known; never 0."""
-        profiler = self._opened()
-        for channel in profiler.channels:
-            period = channel.update_period_s
-            assert period is None or (math.isfinite(period) and period > 0), (
-                f"{channel.id}: update period {period}"
-            )
-        profiler.close()
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                period = channel.update_period_s
+                assert period is None or (math.isfinite(period) and period > 0), (
+                    f"{channel.id}: update period {period}"
+                )
 
     @check
     def test_grain_is_a_time(self) -> None:
         """``grain_s`` is a finite time for every channel."""
-        profiler = self._opened()
-        for channel in profiler.channels:
-            grain = profiler.grain_s(channel)
-            assert is_finite(grain), f"{channel.id}: grain {grain}"
-            assert grain >= 0, f"{channel.id}: grain {grain}"
-        profiler.close()
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                grain = profiler.grain_s(channel)
+                assert is_finite(grain), f"{channel.id}: grain {grain}"
+                assert grain >= 0, f"{channel.id}: grain {grain}"

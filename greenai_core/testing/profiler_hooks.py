@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import pytest
@@ -64,11 +65,16 @@ class ProfilerHooks(Conformance):
         self.make_hardware()
         return self.make_profiler()
 
-    def _opened(self) -> Profiler:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Profiler]:
         profiler = self._made()
         profiler.open(self.clock)
-        self.advance(self.settle_s)
-        return profiler
+        try:
+            self.advance(self.settle_s)
+            yield profiler
+        finally:
+            if profiler.is_open:
+                profiler.close()
 
     def _measured(self, profiler: Profiler) -> tuple[float, WindowResult, float]:
         """One window and the instants between which it lay."""

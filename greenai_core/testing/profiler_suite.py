@@ -30,14 +30,13 @@ interval of repeatability. Subclass the suite of the profiler's kind:
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import pytest
 
 from greenai_core.channels import SAMPLED
 from greenai_core.counters import CounterProfiler
 from greenai_core.errors import LifecycleError
-from greenai_core.sampling import PowerProfiler, StreamProfiler
+from greenai_core.sampling import PowerProfiler, Sample, StreamProfiler
 
 from .conformance import check
 from .profiler_channels import ChannelChecks, LifeChecks
@@ -54,61 +53,74 @@ class CounterConformance(ProfilerConformance, NestingChecks):
     @check
     def test_counts_are_whole_numbers(self) -> None:
         """``read`` gives raw counts as int; joules are made of them by the core."""
-        profiler = cast("CounterProfiler", self._opened())
-        for channel in profiler.channels:
-            count = profiler.read(channel)
-            assert type(count) is int, f"{channel.id}: {count!r} is no int"
-        profiler.close()
+        with self._opened() as profiler:
+            assert isinstance(profiler, CounterProfiler), "the suite is of another kind"
+            for channel in profiler.channels:
+                count = profiler.read(channel)
+                assert type(count) is int, f"{channel.id}: {count!r} is no int"
 
     @check
     def test_counters_state_their_unit(self) -> None:
         """A counter states the joules of one count, and a positive wrap or None."""
-        profiler = self._opened()
-        for channel in profiler.channels:
-            unit, wrap = channel.resolution_j, channel.wraps_at
-            assert math.isfinite(unit), f"{channel.id}: {unit} J a count"
-            assert unit > 0, f"{channel.id}: {unit} J a count"
-            assert wrap is None or wrap > 0, f"{channel.id}: wraps at {wrap}"
-        profiler.close()
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                unit, wrap = channel.resolution_j, channel.wraps_at
+                assert math.isfinite(unit), f"{channel.id}: {unit} J a count"
+                assert unit > 0, f"{channel.id}: {unit} J a count"
+                assert wrap is None or wrap > 0, f"{channel.id}: wraps at {wrap}"
 
 
-class PowerConformance(ProfilerConformance, NestingChecks):
+class SampledChecks(ProfilerConformance, NestingChecks):
+    """What sampled and delivered power have in common."""
+
+    @check
+    def test_power_is_called_sampled(self) -> None:
+        """Integrated power is no energy counter: its method is ``sampled`` (or ``modelled``)."""
+        if self.modelled:
+            pytest.skip("a modelled source is judged by test_modelled_figures_are_called_so")
+        with self._opened() as profiler:
+            for channel in profiler.channels:
+                assert channel.method == SAMPLED, f"{channel.id} is called {channel.method}"
+
+
+class PowerConformance(SampledChecks):
     """Rules of a ``PowerProfiler``."""
 
     @check
     def test_power_is_a_plain_number(self) -> None:
         """``read_power`` gives watts as float or int, which reports can hold."""
-        profiler = cast("PowerProfiler", self._opened())
-        for channel in profiler.channels:
-            watts = profiler.read_power(channel)
-            assert isinstance(watts, (int, float)), f"{channel.id}: {type(watts).__name__}"
-        profiler.close()
-
-    @check
-    def test_power_is_called_sampled(self) -> None:
-        """Integrated power is no energy counter: its method is ``sampled`` (or ``modelled``)."""
-        _assert_sampled(self)
+        with self._opened() as profiler:
+            assert isinstance(profiler, PowerProfiler), "the suite is of another kind"
+            for channel in profiler.channels:
+                watts = profiler.read_power(channel)
+                assert isinstance(watts, (int, float)), f"{channel.id}: {type(watts).__name__}"
 
 
-class StreamConformance(ProfilerConformance, NestingChecks):
+class StreamConformance(SampledChecks):
     """Rules of a ``StreamProfiler``."""
 
     @check
     def test_stamps_rise_on_the_clock(self) -> None:
         """Stamps of one channel rise, lie between ``open`` and now, and name known channels."""
-        profiler = cast("StreamProfiler", self._made())
+        profiler = self._made()
+        assert isinstance(profiler, StreamProfiler), "the suite is of another kind"
+        samples: list[Sample] = []
+        deliver = profiler.deliver
+
+        def keep() -> list[Sample]:
+            batch = list(deliver())
+            samples.extend(batch)
+            return batch
+
         began = self.clock.now()
-        samples = []
-        # Ahead of the core's own reader, which takes what was delivered.
-        deliver, patch = profiler.deliver, pytest.MonkeyPatch()
-        patch.setattr(profiler, "deliver", lambda: _kept(samples, deliver()))
-        with patch.context():
+        with pytest.MonkeyPatch.context() as patch:
+            # The core's own reader takes what is delivered: look over its shoulder.
+            patch.setattr(profiler, "deliver", keep)
             profiler.open(self.clock)
+            known = {channel.id for channel in profiler.channels}
             self.advance(self.window_s)
             profiler.pull()
-        known = {channel.id for channel in profiler.channels}
-        patch.undo()
-        profiler.close()
+            profiler.close()
         assert samples, "nothing was delivered"
         last = dict.fromkeys(known, began - 1e-9)
         for sample in samples:
@@ -122,17 +134,12 @@ class StreamConformance(ProfilerConformance, NestingChecks):
     @check
     def test_delivering_does_not_wait(self) -> None:
         """``deliver`` gives what has arrived, and does not wait for more."""
-        profiler = cast("StreamProfiler", self._opened())
-        before = self.clock.now()
-        list(profiler.deliver())
-        waited = self.clock.now() - before
-        profiler.close()
-        assert waited < profiler.period_s / 10, f"deliver() took {waited} s"
-
-    @check
-    def test_power_is_called_sampled(self) -> None:
-        """Integrated power is no energy counter: its method is ``sampled`` (or ``modelled``)."""
-        _assert_sampled(self)
+        with self._opened() as profiler:
+            assert isinstance(profiler, StreamProfiler), "the suite is of another kind"
+            before = self.clock.now()
+            list(profiler.deliver())
+            waited = self.clock.now() - before
+            assert waited < profiler.period_s / 10, f"deliver() took {waited} s"
 
 
 class WindowConformance(ProfilerConformance):
@@ -141,37 +148,21 @@ class WindowConformance(ProfilerConformance):
     @check
     def test_nesting_is_refused(self) -> None:
         """A second window inside the first is a LifecycleError, and the first goes on."""
-        profiler = self._opened()
-        start = self.clock.now()
-        outer = profiler.begin()
-        self.advance(self.window_s / 2)
-        with pytest.raises(LifecycleError):
-            profiler.begin()
-        self.advance(self.window_s / 2)
-        end = self.clock.now()
-        readings = profiler.end(outer)
-        profiler.close()
-        for reading in readings:
-            truth = self.true_energy(start, end, reading.channel.id)
-            assert reading.energy_j is not None, reading.reason
-            assert reading.energy_j > truth / 2, (
-                f"{reading.channel.id}: {reading.energy_j} J left of {truth} J"
-            )
-
-
-def _kept(samples, delivered):  # type: ignore[no-untyped-def]  # any iterable of Sample
-    batch = list(delivered)
-    samples.extend(batch)
-    return batch
-
-
-def _assert_sampled(suite: ProfilerConformance) -> None:
-    if suite.modelled:
-        pytest.skip("a modelled source is judged by test_modelled_figures_are_called_so")
-    profiler = suite._opened()
-    for channel in profiler.channels:
-        assert channel.method == SAMPLED, f"{channel.id} is called {channel.method}"
-    profiler.close()
+        with self._opened() as profiler:
+            start = self.clock.now()
+            outer = profiler.begin()
+            self.advance(self.window_s / 2)
+            with pytest.raises(LifecycleError):
+                profiler.begin()
+            self.advance(self.window_s / 2)
+            end = self.clock.now()
+            readings = profiler.end(outer)
+            for reading in readings:
+                truth = self.true_energy(start, end, reading.channel.id)
+                assert reading.energy_j is not None, reading.reason
+                assert reading.energy_j > truth / 2, (
+                    f"{reading.channel.id}: {reading.energy_j} J left of {truth} J"
+                )
 
 
 __all__ = [

@@ -7,6 +7,7 @@ watts, energies joules.
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import random
 from abc import ABC, abstractmethod
@@ -126,8 +127,7 @@ class Ramp(PowerProfile):
         # Each of the three pieces is a trapezoid.
         corners = [start, *(t for t in (self.start_s, self.end_s) if start < t < end), end]
         return math.fsum(
-            (self.power(a) + self.power(b)) / 2 * (b - a)
-            for a, b in zip(corners, corners[1:], strict=False)
+            (self.power(a) + self.power(b)) / 2 * (b - a) for a, b in itertools.pairwise(corners)
         )
 
 

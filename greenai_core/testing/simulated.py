@@ -1,4 +1,4 @@
-"""Profilers, limiters and work on simulated hardware, one of each kind.
+"""Profilers on simulated hardware, one of each kind.
 
 They are plugins like any other: the same base classes, nothing bypassed. What
 they should find is known from the profile behind each sensor.
@@ -7,27 +7,25 @@ they should find is known from the profile behind each sensor.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from ..channels import Channel
-from ..clock import SYSTEM_CLOCK, Clock
-from ..counters import CounterProfiler
-from ..errors import PluginUnavailable, PowerCapError, ReadingError
-from ..profiler import Observation, PowerLimit, PowerLimiter, Telemetry
-from ..sampling import PowerProfiler, Sample, StreamProfiler
-from ..windows import WindowProfiler
+from greenai_core.channels import Channel
+from greenai_core.counters import CounterProfiler
+from greenai_core.errors import ReadingError
+from greenai_core.sampling import PowerProfiler, Sample, StreamProfiler
+from greenai_core.windows import WindowProfiler
+
 from .hardware import (
     Fails,
+    Fault,
     SimulatedCounter,
     SimulatedGauge,
     nvml_counter,
     power_gauge,
     rapl_counter,
 )
-from .profiles import Constant, DrivenPower
+from .profiles import Constant
 
 
 class SimulatedCounterProfiler(CounterProfiler):
@@ -49,6 +47,11 @@ class SimulatedCounterProfiler(CounterProfiler):
             counters = [rapl_counter(Constant(50.0))]
         self._tells_power = tells_power
         self.counters = {counter.channel.id: counter for counter in counters}
+
+    def inject(self, channel: str, *faults: Fault) -> None:
+        """Let something go wrong with one channel, beside what already does."""
+        counter = self.counters[channel]
+        self.counters[channel] = replace(counter, faults=(*counter.faults, *faults))
 
     def connect(self) -> Sequence[Channel]:
         """The channels of the counters."""
@@ -100,6 +103,11 @@ class SimulatedPowerProfiler(PowerProfiler):
             self.sample_period_s = sample_period_s  # type: ignore[misc]  # of this instance alone
         self.gauges = {gauge.channel.id: gauge for gauge in gauges}
 
+    def inject(self, channel: str, *faults: Fault) -> None:
+        """Let something go wrong with one channel, beside what already does."""
+        gauge = self.gauges[channel]
+        self.gauges[channel] = replace(gauge, faults=(*gauge.faults, *faults))
+
     def connect(self) -> Sequence[Channel]:
         """The channels of the gauges."""
         return [gauge.channel for gauge in self.gauges.values()]
@@ -148,6 +156,11 @@ class SimulatedStreamProfiler(StreamProfiler):
         self._late_s = late_s
         self._batch_s = batch_s
         self._next = 0
+
+    def inject(self, channel: str, *faults: Fault) -> None:
+        """Let something go wrong with one channel, beside what already does."""
+        gauge = self.gauges[channel]
+        self.gauges[channel] = replace(gauge, faults=(*gauge.faults, *faults))
 
     def connect(self) -> Sequence[Channel]:
         """The channels; the stream begins."""
@@ -199,6 +212,11 @@ class SimulatedWindowProfiler(WindowProfiler):
         self.counters = {counter.channel.id: counter for counter in counters}
         self._counts: dict[str, int] = {}
 
+    def inject(self, channel: str, *faults: Fault) -> None:
+        """Let something go wrong with one channel, beside what already does."""
+        counter = self.counters[channel]
+        self.counters[channel] = replace(counter, faults=(*counter.faults, *faults))
+
     def connect(self) -> Sequence[Channel]:
         """The channels of the counters."""
         return [counter.channel for counter in self.counters.values()]
@@ -237,173 +255,3 @@ class SimulatedWindowProfiler(WindowProfiler):
         if not counts:
             raise ReadingError("; ".join(problems))
         return counts
-
-
-class SimulatedTelemetry(Telemetry):
-    """Tells figures that a test decides.
-
-    Args:
-        clock: whose time the figures are functions of.
-        figures: quantity -> (value as a function of time, unit).
-        device: of which they are.
-    """
-
-    def __init__(
-        self,
-        clock: Clock = SYSTEM_CLOCK,
-        figures: Mapping[str, tuple[Callable[[float], float], str]] | None = None,
-        device: str = "host",
-    ) -> None:
-        self._clock = clock
-        self._figures = figures or {"utilisation": (lambda t: 50.0, "%")}
-        self._device = device
-
-    def observe(self) -> Sequence[Observation]:
-        """The figures now.
-
-        Raises:
-            ReadingError: a figure is not a number.
-        """
-        t = self._clock.now()
-        observations = []
-        for quantity, (value, unit) in self._figures.items():
-            if math.isnan(value(t)):
-                raise ReadingError(f"{self._device} gives no {quantity}")
-            observations.append(Observation(self._device, quantity, value(t), unit))
-        return observations
-
-
-class SimulatedLimiter(PowerLimiter):
-    """Keeps power limits in memory.
-
-    Args:
-        limits: of each device at the beginning; by default one GPU, 100 W to 400 W.
-        stubborn_w: the device takes this limit whatever is set; None: it obeys.
-        on_set: called with device and watts after a limit was set.
-        present: False: ``open`` finds no hardware.
-    """
-
-    name = "simulated"
-
-    def __init__(
-        self,
-        *,
-        limits: Sequence[PowerLimit] | None = None,
-        stubborn_w: float | None = None,
-        on_set: Callable[[str, float], None] = lambda device, watts: None,
-        present: bool = True,
-    ) -> None:
-        if limits is None:
-            limits = [PowerLimit("gpu:GPU-0", 400.0, 400.0, 100.0, 400.0, settable=True)]
-        self._limits = {limit.device: limit for limit in limits}
-        self._stubborn_w = stubborn_w
-        self._on_set = on_set
-        self._present = present
-        self._open = False
-
-    def check_available(self) -> None:
-        """Return if the simulated hardware is there.
-
-        Raises:
-            PluginUnavailable: it is not.
-        """
-        if not self._present:
-            raise PluginUnavailable("the simulated limiter has no hardware", "Use present=True")
-
-    def open(self) -> None:
-        """Open it.
-
-        Raises:
-            PluginUnavailable: it is not there.
-        """
-        self.check_available()
-        self._open = True
-
-    def close(self) -> None:
-        """Close it."""
-        self._open = False
-
-    def limits(self) -> Sequence[PowerLimit]:
-        """The limits now.
-
-        Raises:
-            PowerCapError: it is not open.
-        """
-        if not self._open:
-            raise PowerCapError("the simulated limiter is not open: call open() first")
-        return tuple(self._limits.values())
-
-    def set_limit(self, device: str, watts: float) -> None:
-        """Set one limit.
-
-        Raises:
-            PowerCapError: no such device, out of range, no permission, or the
-                device kept another value.
-        """
-        limit = {limit.device: limit for limit in self.limits()}.get(device)
-        if limit is None:
-            known = ", ".join(self._limits)
-            raise PowerCapError(f"there is no device {device} (devices: {known})")
-        if not limit.settable:
-            raise PowerCapError(f"no permission to set the limit of {device}. Run as root")
-        if not limit.low_w <= watts <= limit.high_w:
-            raise PowerCapError(
-                f"{device} takes {limit.low_w:g} W to {limit.high_w:g} W, not {watts:g} W"
-            )
-        kept = watts if self._stubborn_w is None else self._stubborn_w
-        self._limits[device] = replace(limit, current_w=kept)
-        self._on_set(device, kept)
-        if kept != watts:
-            raise PowerCapError(f"{device} kept {kept:g} W instead of {watts:g} W")
-
-
-class SimulatedWork:
-    """A workload of known length that makes a simulated device busy.
-
-    Args:
-        clock: on which it takes its time.
-        seconds: mean length of one call.
-        cv: coefficient of variation of the length, normally distributed.
-        warm_up: the first call takes this share longer than later ones.
-        warm_up_calls: over how many calls the warm-up falls to 1/e.
-        power: the device, set to ``busy_w`` while working and to its idle power
-            otherwise; None: no device.
-        busy_w: its power while working.
-        seed: of the variation.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        seconds: float,
-        *,
-        cv: float = 0.0,
-        warm_up: float = 0.0,
-        warm_up_calls: float = 20.0,
-        power: DrivenPower | None = None,
-        busy_w: float = 0.0,
-        seed: int = 0,
-    ) -> None:
-        self.clock = clock
-        self.seconds = seconds
-        self.calls = 0
-        self._cv = cv
-        self._warm_up = warm_up
-        self._warm_up_calls = warm_up_calls
-        self._power = power
-        self._busy_w = busy_w
-        self._draw = random.Random(seed)  # noqa: S311  # no secret: repeatable on purpose
-
-    def __call__(self, *args: Any, **kwargs: Any) -> int:
-        """Work once; whatever is given is ignored. Returns how often it has worked."""
-        trend = 1 + self._warm_up * math.exp(-self.calls / self._warm_up_calls)
-        length = self.seconds * trend * max(1 + self._cv * self._draw.gauss(0, 1), 0.0)
-        if self._power is not None:
-            self._power.set(self.clock.now(), self._busy_w)
-        try:
-            self.clock.sleep(length)
-        finally:
-            if self._power is not None:
-                self._power.set(self.clock.now(), self._power.idle_w)
-        self.calls += 1
-        return self.calls

@@ -11,13 +11,14 @@ import json
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from greenai_core.clock import SYSTEM_CLOCK, Clock
+
+from .profiles import Constant, PowerProfile
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,7 +37,7 @@ class FakeWattmeter:
 
     Args:
         kind: one of ``KINDS``.
-        power_w: watts, or a function from the clock's seconds to watts.
+        power: watts, or a profile of the clock's seconds; it is the truth.
         channels: how many switches it has; each reports the same power.
         clock: whose time the function is given.
     """
@@ -44,7 +45,7 @@ class FakeWattmeter:
     def __init__(
         self,
         kind: str,
-        power_w: float | Callable[[float], float] = 100.0,
+        power: float | PowerProfile = 100.0,
         *,
         channels: int = 1,
         clock: Clock = SYSTEM_CLOCK,
@@ -56,7 +57,7 @@ class FakeWattmeter:
         self.clock = clock
         self.requests: list[str] = []
         """Paths asked for so far."""
-        self._power = power_w if callable(power_w) else lambda _: float(power_w)
+        self._power = power if isinstance(power, PowerProfile) else Constant(float(power))
         self._faults: deque[str] = deque()
         self._lasting = ""
         self._body: bytes | None = None
@@ -106,12 +107,11 @@ class FakeWattmeter:
 
     def power_w(self, time: float) -> float:
         """True power at an instant of the clock, W."""
-        return self._power(time)
+        return self._power.power(time)
 
-    def energy_j(self, start: float, end: float, steps: int = 20_000) -> float:
-        """True energy between two instants of the clock, J, by the midpoint rule."""
-        step = (end - start) / steps
-        return step * math.fsum(self._power(start + (i + 0.5) * step) for i in range(steps))
+    def energy_j(self, start: float, end: float) -> float:
+        """True energy between two instants of the clock, J."""
+        return self._power.energy(start, end)
 
     def next_fault(self) -> str:
         """The fault that the answer under way must show; empty for none."""

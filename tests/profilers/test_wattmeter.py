@@ -8,51 +8,38 @@ import math
 import pytest
 
 from greenai_core import ConfigError, PluginUnavailable, ReadingError
+from greenai_core.testing.clock import VirtualClock
+from greenai_core.testing.profiler_suite import PowerConformance
+from greenai_core.testing.profiles import Sine
 from greenai_core.testing.wattmeters import KINDS, FakeWattmeter
 from greenai_plugins.profilers.wattmeter import WattmeterProfiler
 
 
-class SteppedClock:
-    """A clock that moves only when told; repeated calls run when it passes them."""
+class TestConformance(PowerConformance):
+    """A Shelly plug under a load that changes slowly."""
 
-    def __init__(self):
-        self.time = 100.0
-        self.tickers = []
+    @pytest.fixture(autouse=True)
+    def _meter(self):
+        self.clock = VirtualClock(100.0)
+        with FakeWattmeter("shelly2", Sine(80, 30, 44), clock=self.clock) as self.meter:
+            yield
 
-    def now(self):
-        return self.time
+    def make_profiler(self):
+        return WattmeterProfiler(url=self.meter.url)
 
-    def sleep(self, seconds):
-        self.advance(seconds)
+    def make_absent(self):
+        return WattmeterProfiler()
 
-    def repeat(self, call, delay):
-        ticker = SteppedTicker(self, call, delay)
-        self.tickers.append(ticker)
-        return ticker
+    def true_energy(self, start, end, channel):
+        return self.meter.energy_j(start, end)
 
-    def advance(self, seconds):
-        end = self.time + seconds
-        while due := min(
-            (t for t in self.tickers if t.due <= end), key=lambda t: t.due, default=None
-        ):
-            self.time = max(self.time, due.due)
-            due.due += due.delay()
-            due.call()
-        self.time = max(self.time, end)
-
-
-class SteppedTicker:
-    def __init__(self, clock, call, delay):
-        self.clock, self.call, self.delay = clock, call, delay
-        self.due = clock.time + delay()
-
-    def cancel(self):
-        self.clock.tickers.remove(self)
+    def break_sensor(self, channel):
+        self.meter.keep_failing("500")
 
 
 @pytest.fixture
 def clock():
-    return SteppedClock()
+    return VirtualClock(100.0)
 
 
 def opened(meter, clock=None, **options):
@@ -90,10 +77,7 @@ def test_probes_only_once():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_energy_of_a_changing_load_is_within_its_interval(kind, clock):
-    def power(t):
-        return 80 + 30 * math.sin(t / 7)
-
-    with FakeWattmeter(kind, power, clock=clock) as meter:
+    with FakeWattmeter(kind, Sine(80, 30, 44), clock=clock) as meter:
         profiler = opened(meter, clock, gain=0)
         profiler.start()
         began = clock.now()
@@ -238,6 +222,14 @@ def test_nobody_at_the_address():
     assert "address" in caught.value.hint
 
 
+def test_availability_asks_the_meter():
+    with FakeWattmeter("shelly1") as meter:
+        WattmeterProfiler(url=meter.url).check_available()
+        meter.keep_failing("html")
+        with pytest.raises(PluginUnavailable, match="not JSON"):
+            WattmeterProfiler(url=meter.url).check_available()
+
+
 def test_something_else_at_the_address():
     with FakeWattmeter("shelly1") as meter:
         meter.keep_failing("html")
@@ -268,6 +260,7 @@ def test_without_an_address_it_is_unavailable_and_says_how_to_give_one():
         {"url": "http://meter/status"},
         {"url": "http://user:secret@meter"},
         {"kind": "omegawatt"},
+        {"label": "a/b: c"},
         {"channel": -1},
         {"timeout_s": 0},
         {"timeout_s": "soon"},

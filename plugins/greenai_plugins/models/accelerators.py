@@ -38,8 +38,8 @@ def cuda_ordinal(device: str) -> int | None:
     raise ModelLoadError(f"there is no device {device!r}: give cpu, cuda, cuda:1 or auto")
 
 
-def board_channel(ordinal: int, driver: Any = None) -> str:
-    """Channel id of the board behind a CUDA device number.
+def cuda_channels(ordinal: int, driver: Any = None) -> tuple[str, ...]:
+    """Channel ids of the board behind a CUDA device number.
 
     A MIG instance gives the board that it is a part of, because sensors see boards.
 
@@ -48,7 +48,7 @@ def board_channel(ordinal: int, driver: Any = None) -> str:
         driver: the CUDA driver library; None loads the installed one.
 
     Returns:
-        ``gpu:GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx``, as NVML writes it.
+        One, ``gpu:GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx``, as NVML writes it.
 
     Raises:
         PluginUnavailable: there is no CUDA driver, or it has no such device.
@@ -75,4 +75,4 @@ def board_channel(ordinal: int, driver: Any = None) -> str:
                 f"({call} returned {code})",
                 "`nvidia-smi -L` lists the boards; CUDA_VISIBLE_DEVICES may hide some",
             )
-    return f"gpu:GPU-{uuid.UUID(bytes=bytes(identity))}"
+    return (f"gpu:GPU-{uuid.UUID(bytes=bytes(identity))}",)

@@ -187,7 +187,7 @@ def _weights(source: Any) -> tuple[Weight, ...]:
     found: list[Weight] = []
 
     def visit(path: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and path.split("/")[0] not in (
+        if isinstance(item, h5py.Dataset) and path.split("/", maxsplit=1)[0] not in (
             "optimizer",
             "optimizer_weights",
         ):
@@ -207,9 +207,7 @@ def _read_hdf5(path: Path) -> KerasFile:
         if text is None and "layer_names" not in file.attrs:
             weights = _weights(path)
             if not weights:
-                raise ModelLoadError(
-                    f"{path} is HDF5 but holds neither a Keras model nor weights"
-                )
+                raise ModelLoadError(f"{path} is HDF5 but holds neither a Keras model nor weights")
             return KerasFile("weights", None, weights)
         config = None if text is None else _object(text)
         if text is not None and "model_weights" not in file:
@@ -217,7 +215,7 @@ def _read_hdf5(path: Path) -> KerasFile:
                 f"{path} holds the configuration of a model but not its weights. "
                 "Save it with model.save(...)"
             )
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file if config is None else file["model_weights"]
         found = [
             _weight(f"{layer}/{name}", group[layer][name], layer)
             for layer in _names(group, "layer_names")

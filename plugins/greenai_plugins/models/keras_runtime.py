@@ -6,14 +6,17 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from greenai_core import ModelInputError, PluginUnavailable, TensorSpec
+
+from .accelerators import cuda_channels, cuda_ordinal
 
 Array = npt.NDArray[Any]
 
@@ -95,19 +98,16 @@ def place(device: str) -> Place:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        PluginUnavailable: there is no such device for TensorFlow.
+        ModelLoadError: it is none of these.
+        PluginUnavailable: TensorFlow does not see that GPU.
     """
-    kind, _, number = device.lower().partition(":")
-    if kind not in ("auto", "cpu", "cuda", "gpu") or (number and not number.isdigit()):
-        raise PluginUnavailable(
-            f"TensorFlow has no device {device!r}", "Give auto, cpu, cuda or cuda:N"
-        )
-    if kind == "cpu":
+    asked = None if device == "auto" else cuda_ordinal(device)
+    if device != "auto" and asked is None:
         return Place("/CPU:0", None)
     gpus = tensorflow().config.list_physical_devices("GPU")
-    if not gpus and kind == "auto":
+    if not gpus and device == "auto":
         return Place("/CPU:0", None)
-    ordinal = int(number or 0)
+    ordinal = asked or 0
     if ordinal >= len(gpus):
         raise PluginUnavailable(
             f"the device {device!r} was asked for, but TensorFlow sees {len(gpus)} GPUs",
@@ -125,9 +125,7 @@ def channels(where: Place | None) -> tuple[str, ...]:
     """Channel ids of the boards behind a place; none for the CPU."""
     if where is None or where.ordinal is None:
         return ()
-    from .accelerators import cuda_channels
-
-    return tuple(cuda_channels(where.ordinal))
+    return cuda_channels(where.ordinal)
 
 
 def synchronize(where: Place | None) -> None:
@@ -170,6 +168,24 @@ def _tensor(array: Array, spec: TensorSpec, where: Place) -> Any:
             raise ModelInputError(
                 f"the data are {array.dtype} and cannot become the input {spec}"
             ) from error
+
+
+def run(path: Path, call: Callable[[], Any], where: Place) -> Any:
+    """What ``call`` returns, computed on the device.
+
+    Raises:
+        ModelInputError: the model fails on this input.
+    """
+    tf = tensorflow()
+    try:
+        with tf.device(where.name):
+            return call()
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelInputError(
+            f"{path}: the model cannot run on this input "
+            f"({lines[0][:300] if lines else type(error).__name__}). Check shapes and values"
+        ) from error
 
 
 def fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:

@@ -17,7 +17,7 @@ from greenai_core import (
     loading,
 )
 
-from .accelerators import board_channel, cuda_ordinal
+from .accelerators import cuda_channels, cuda_ordinal
 from .onnx_header import is_onnx
 from .onnx_parameters import count_file
 
@@ -54,8 +54,8 @@ class OnnxModel(DLLibrary):
     option_names = {"threads": "threads within one operator on the CPU"}  # noqa: RUF012  # likewise
 
     _session: Any = None
-    _provider = ""
     _ordinal: int | None = None
+    _outputs: Sequence[str] = ()
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -102,6 +102,7 @@ class OnnxModel(DLLibrary):
             )
         self._ordinal = ordinal if CUDA in active else None
         self.device = "cpu" if self._ordinal is None else f"cuda:{self._ordinal}"
+        self._outputs = [entry.name for entry in session.get_outputs()]
         self._session = session
 
     def drop_weights(self) -> None:
@@ -121,18 +122,19 @@ class OnnxModel(DLLibrary):
         )
 
     def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        """The inputs as ONNX Runtime values on the device.
+        """The inputs where the session wants them: on a GPU as ONNX Runtime values.
 
         Raises:
-            ModelInputError: a type cannot be given to ONNX Runtime.
+            ModelInputError: a type cannot be brought to the GPU.
         """
+        self.load()
+        if self._ordinal is None:
+            return dict(inputs)
         import onnxruntime
 
-        self.load()
-        kind, number = ("cpu", 0) if self._ordinal is None else ("cuda", self._ordinal)
         try:
             return {
-                name: onnxruntime.OrtValue.ortvalue_from_numpy(array, kind, number)
+                name: onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", self._ordinal)
                 for name, array in inputs.items()
             }
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -147,8 +149,10 @@ class OnnxModel(DLLibrary):
             ModelInputError: the inputs do not fit the model.
         """
         self.load()
+        session = self._session
+        run = session.run if self._ordinal is None else session.run_with_ort_values
         try:
-            outputs: list[Any] = self._session.run_with_ort_values(None, prepared)
+            outputs: list[Any] = run(self._outputs, prepared)
         except Exception as error:  # likewise
             raise ModelInputError(
                 f"{self.path}: ONNX Runtime cannot run the model on this input ({_line(error)})"
@@ -160,8 +164,12 @@ class OnnxModel(DLLibrary):
 
     def fetch(self, outputs: Sequence[Any]) -> dict[str, np.ndarray[Any, Any]]:
         """The outputs as NumPy arrays under the names of the graph."""
-        names = [entry.name for entry in self._session.get_outputs()]
-        return {name: value.numpy() for name, value in zip(names, outputs, strict=True)}
+        import numpy as np
+
+        values = [value if self._ordinal is None else value.numpy() for value in outputs]
+        return {
+            name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)
+        }
 
     def accelerators(self) -> tuple[str, ...]:
         """The board of the CUDA device in use.
@@ -169,7 +177,7 @@ class OnnxModel(DLLibrary):
         Raises:
             PluginUnavailable: the CUDA driver does not name it.
         """
-        return () if self._ordinal is None else (board_channel(self._ordinal),)
+        return () if self._ordinal is None else cuda_channels(self._ordinal)
 
     def _asked_ordinal(self, available: Sequence[str]) -> int | None:
         if self.device == "auto":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
@@ -155,7 +156,11 @@ class WattmeterProfiler(PowerProfiler):
             )
         self._kind = kind
         self._url, host = _address(url) if url else ("", "")
-        self._label = label or host
+        self._label = label or host.replace(":", "-")
+        if self._label and not re.fullmatch(r"[\w.-]+", self._label):
+            raise ConfigError(
+                f"wattmeter: label {label!r} must be made of letters, digits, '.', '_' and '-'"
+            )
         self._channel = int(_number("channel", channel, 0))
         self._timeout_s = _number("timeout_s", timeout_s, 0.001)
         self._gain = None if gain is None else _number("gain", gain, 0)
@@ -163,12 +168,22 @@ class WattmeterProfiler(PowerProfiler):
         self._protocol: Protocol | None = None
 
     def check_available(self) -> None:
-        """Return if an address was given; the meter itself is asked by ``connect``.
+        """Return if a meter answers at the address.
 
         Raises:
-            PluginUnavailable: none was given.
+            PluginUnavailable: no address was given, or no meter answers there.
         """
         super().check_available()
+        if not self.is_open:
+            try:
+                self.connect()
+            except ReadingError as error:
+                raise PluginUnavailable(
+                    str(error), "Set the option kind, or mend the url"
+                ) from error
+            self.disconnect()
+
+    def _check_address(self) -> None:
         if not self._url:
             raise PluginUnavailable(
                 "no address of a wattmeter was given",
@@ -182,7 +197,7 @@ class WattmeterProfiler(PowerProfiler):
             PluginUnavailable: nothing answers at that address.
             ReadingError: what answers is no meter of that kind.
         """
-        self.check_available()
+        self._check_address()
         import requests
 
         self._session = requests.Session()

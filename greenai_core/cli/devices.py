@@ -1,0 +1,287 @@
+"""``greenai devices``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from .. import registry
+from ..channels import Channel, joined_method
+from ..errors import GreenAIError, NoSensorError, PluginUnavailable
+from ..profiler import PowerLimit, PowerLimiter, Profiler
+from ..results import Skipped
+from . import figures, options, output
+from .config import Settings
+from .sensors import NO_SENSOR, all_modelled, session_for
+
+READY = "ready"
+UNAVAILABLE = "unavailable"
+BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class ProfilerState:
+    """What one registered profiler can do here."""
+
+    name: str
+    state: str
+    automatic: bool
+    seen_on_hardware: str
+    reason: str
+    remedy: str
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True)
+class LimiterState:
+    """The power limits that one registered limiter sees."""
+
+    name: str
+    state: str
+    reason: str
+    remedy: str
+    limits: tuple[PowerLimit, ...]
+
+
+@dataclass(frozen=True)
+class UsedChannel:
+    """A channel that ``auto`` uses, and through which profiler."""
+
+    id: str
+    profiler: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Auto:
+    """What a measurement would use now, and what its total would add up."""
+
+    channels: tuple[UsedChannel, ...]
+    contains: tuple[str, ...]
+    method: str
+    modelled_only: bool
+    skipped: tuple[Skipped, ...]
+
+
+@click.command(short_help="The sensors of this machine, and how to get the missing ones.")
+@options.sensor_options
+@options.json_flag
+def command(as_json: bool, **flags: Any) -> None:
+    """The sensors of this machine, and how to get the missing ones.
+
+    Tells for each profiler whether it works here; if not, why, and the exact
+    step that mends it. Then what a measurement would use, and which channels
+    its total would add up. Nothing is measured. The exit code is 0 even when
+    nothing works.
+
+    \b
+    Columns:
+      method   counter: the hardware counts joules; sampled: power is read and
+               integrated; modelled: computed from what the hardware is built
+               for, not measured
+      update   how often the sensor has a new value
+      step     the smallest difference it can tell
+      gain     how far off the sensor as a whole may be (k = 1); repetition
+               does not lower that
+
+    \b
+    Examples:
+      greenai devices
+      greenai devices --json | jq '.profilers[] | select(.state=="ready").name'
+      greenai devices -O wattmeter.url=http://192.0.2.7
+    """
+    settings = options.configuration(flags).settings
+    with output.stdout_kept_clean():
+        profilers = look_at_profilers(settings)
+        limiters = look_at_limiters()
+        auto = what_auto_uses(settings)
+    if as_json:
+        output.emit_json({"profilers": profilers, "limiters": limiters, "auto": auto})
+    else:
+        output.emit(_text(profilers, limiters, auto))
+
+
+def look_at_profilers(settings: Settings) -> list[ProfilerState]:
+    """Every registered profiler, tried."""
+    loaded, broken = registry.load_all("greenai.profilers")
+    states = [
+        _try_profiler(name, cls, settings.profiler.get(name, {})) for name, cls in loaded.items()
+    ]
+    states += [
+        ProfilerState(name, BROKEN, False, "", str(error), "", ()) for name, error in broken.items()
+    ]
+    return sorted(states, key=lambda s: ((READY, UNAVAILABLE, BROKEN).index(s.state), s.name))
+
+
+def _try_profiler(name: str, cls: type[Profiler], given: Mapping[str, Any]) -> ProfilerState:
+    state, reason, remedy = READY, "", ""
+    channels: Sequence[Channel] = ()
+    try:
+        profiler = cls(**given)
+        profiler.check_available()
+        profiler.open()
+        try:
+            channels = profiler.channels
+        finally:
+            profiler.close()
+    except Exception as error:  # noqa: BLE001  # one bad profiler must not hide the others
+        state, reason, remedy = _explained(error)
+    seen = str(getattr(cls, "seen_on_hardware", ""))
+    automatic = bool(getattr(cls, "automatic", True))
+    return ProfilerState(name, state, automatic, seen, reason, remedy, tuple(channels))
+
+
+def look_at_limiters() -> list[LimiterState]:
+    """Every registered limiter, with the limits that it reads."""
+    loaded, broken = registry.load_all("greenai.limiters")
+    states = [_try_limiter(name, cls) for name, cls in loaded.items()]
+    states += [LimiterState(name, BROKEN, str(error), "", ()) for name, error in broken.items()]
+    return states
+
+
+def _try_limiter(name: str, cls: type[PowerLimiter]) -> LimiterState:
+    try:
+        limiter = cls()
+        limiter.check_available()
+        limiter.open()
+        try:
+            return LimiterState(name, READY, "", "", tuple(limiter.limits()))
+        finally:
+            limiter.close()
+    except Exception as error:  # noqa: BLE001  # likewise
+        return LimiterState(name, *_explained(error), ())
+
+
+def _explained(error: Exception) -> tuple[str, str, str]:
+    """State, reason and remedy of what could not be opened."""
+    if isinstance(error, PluginUnavailable):
+        return UNAVAILABLE, error.reason, error.hint
+    if isinstance(error, GreenAIError):
+        return UNAVAILABLE, str(error), ""
+    return BROKEN, f"{type(error).__name__}: {error}", "Report it to the plugin's author"
+
+
+def what_auto_uses(settings: Settings) -> Auto:
+    """What a session opened now would use."""
+    session = session_for(settings)
+    try:
+        session.open()
+    except NoSensorError:
+        return Auto((), (), "", False, session.skipped)
+    except (GreenAIError, TypeError, ValueError) as error:
+        names = ", ".join(settings.profilers)
+        return Auto((), (), "", False, (Skipped(names, str(error), ""),))
+    try:
+        channels = session.channels
+        used = tuple(
+            UsedChannel(channel.id, source.profiler.name, channel.method)
+            for source in session.sources
+            for channel in source.channels
+        )
+        inside = session.contains
+        method = joined_method({channel.method for channel in channels if channel.id in inside})
+        return Auto(used, inside, method, all_modelled(channels), session.skipped)
+    finally:
+        session.close()
+
+
+# The text
+
+
+def _text(profilers: Sequence[ProfilerState], limiters: Sequence[LimiterState], auto: Auto) -> str:
+    parts = [output.table(("profiler", "state", "remark"), [_row(p) for p in profilers])]
+    rows = [_channel_row(p, channel) for p in profilers for channel in p.channels]
+    if rows:
+        headers = ("channel", "profiler", "method", "update", "step", "gain")
+        parts.append(output.table(headers, rows))
+    sources = {
+        f"  {channel.id}: {output.one_line(channel.gain_source)}": None
+        for p in profilers
+        for channel in p.channels
+        if channel.gain_source
+    }
+    if sources:
+        lines = [output.paragraph(text.strip(), "  ") for text in sources]
+        parts.append("\n".join([output.heading("Where the gains come from"), *lines]))
+    parts += _limits(limiters)
+    missing = [p for p in profilers if p.state != READY]
+    if missing:
+        parts.append("\n".join([output.heading("Not working here"), *map(_why, missing)]))
+    dead = [limiter for limiter in limiters if limiter.state != READY]
+    if dead:
+        parts.append("\n".join([output.heading("No power limits from"), *map(_why, dead)]))
+    parts.append(_auto_text(auto))
+    return "\n\n".join(parts)
+
+
+def _row(profiler: ProfilerState) -> tuple[str, str, str]:
+    remarks = []
+    if profiler.state == READY:
+        count = len(profiler.channels)
+        remarks.append(f"{count} channel{'' if count == 1 else 's'}")
+    if not profiler.automatic:
+        remarks.append("only when asked for by name")
+    if profiler.state != BROKEN and not profiler.seen_on_hardware:
+        remarks.append("not yet run on hardware")
+    return profiler.name, profiler.state, "; ".join(remarks)
+
+
+def _channel_row(profiler: ProfilerState, channel: Channel) -> tuple[str, ...]:
+    update = channel.update_period_s
+    gain = channel.gain_uncertainty
+    return (
+        channel.id,
+        profiler.name,
+        channel.method,
+        figures.quantity(update, "s", 2) if update else "–",
+        figures.quantity(channel.resolution_j, "J") if channel.resolution_j else "–",
+        f"± {figures.percent(gain)}" if gain else "–",
+    )
+
+
+def _why(state: ProfilerState | LimiterState) -> str:
+    lines = [output.paragraph(output.one_line(f"{state.name}: {state.reason}"), "  ")]
+    if state.remedy:
+        # Not wrapped: a remedy is there to be copied.
+        lines.append(f"    Remedy: {state.remedy}")
+    return "\n".join(lines)
+
+
+def _limits(limiters: Sequence[LimiterState]) -> list[str]:
+    rows = [
+        (
+            limit.device,
+            figures.quantity(limit.current_w, "W"),
+            figures.quantity(limit.default_w, "W"),
+            figures.ends(limit.low_w, limit.high_w, "W"),
+            "yes" if limit.settable else "no",
+        )
+        for limiter in limiters
+        for limit in limiter.limits
+    ]
+    headers = ("power limit of", "now", "default", "range", "settable")
+    return [output.table(headers, rows)] if rows else []
+
+
+def _auto_text(auto: Auto) -> str:
+    lines = [output.heading("What a measurement uses now")]
+    if not auto.channels:
+        why = "; ".join(f"{s.profiler}: {s.reason}" for s in auto.skipped)
+        nothing = f"Nothing: no profiler can measure here ({output.one_line(why)})."
+        return "\n".join([*lines, output.paragraph(nothing, "  ")])
+    used = ", ".join(f"{c.id} ({c.profiler}, {c.method})" for c in auto.channels)
+    total = " + ".join(auto.contains) or "nothing: none of these channels belongs in a total"
+    lines += [
+        output.paragraph(f"Channels: {used}", "  "),
+        output.paragraph(f"A total is: {total}", "  "),
+    ]
+    if auto.modelled_only:
+        lines.append(output.paragraph(NO_SENSOR, "  "))
+    elif "modelled" in auto.method:
+        lines.append(
+            output.paragraph("The total is modelled in part: it is no pure measurement.", "  ")
+        )
+    return "\n".join(lines)

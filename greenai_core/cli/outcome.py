@@ -1,0 +1,43 @@
+"""What becomes of a result: kept in the report, told, shown."""
+
+from __future__ import annotations
+
+from . import costs, exit_codes, output
+from .faults import Faults
+from .reports import ReportFile
+
+
+def keep(report: ReportFile, result: costs.Measured, faults: Faults) -> None:
+    """Add a result; when it cannot be written it is still shown at the end."""
+    try:
+        report.add(result)
+    except output.OutputError as error:
+        faults.add(error)
+
+
+def finish(report: ReportFile, faults: Faults) -> None:
+    """Close the report."""
+    report.warnings = tuple(faults.told)
+    try:
+        report.finish()
+    except output.OutputError as error:
+        if not faults.told or str(error) not in faults.told:
+            faults.add(error)
+
+
+def tell(cost: costs.Cost, faults: Faults) -> None:
+    """Warnings of a result, and why it has no total."""
+    for warning in cost.warnings:
+        output.warn(f"{cost.model}: {warning}")
+    if cost.shortfall:
+        faults.tell(f"{cost.model}: {cost.shortfall}", exit_codes.MEASUREMENT)
+
+
+def show(report: ReportFile, as_json: bool) -> None:
+    """The results on stdout, and where the report is."""
+    if as_json:
+        output.emit_json(report.report)
+    else:
+        output.emit(costs.text(report.report))
+    if report.written:
+        output.note(f"greenai: report written to {report.path}")

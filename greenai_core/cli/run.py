@@ -1,0 +1,153 @@
+"""``greenai run``."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..errors import ConfigError
+from ..inputs import to_inputs
+from ..model import DLLibrary
+from . import options, output
+from .faults import Faults
+from .models import choose
+
+TOP = 5
+
+Arrays = Mapping[str, Any]
+
+
+@click.command(short_help="One inference: what the model answers.")
+@click.argument("model")
+@options.input_options
+@click.option(
+    "--output", "output_path", metavar="FILE.npz", help="Write the outputs there, by name."
+)
+@options.device_option
+@options.model_options
+@options.json_flag
+def command(
+    model: str,
+    input_path: str | None,
+    batch_size: int | None,
+    output_path: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """One inference: what the model answers.
+
+    Prints name, shape and type of each output, and its largest values with
+    their indices. Without --input the model is fed the same synthetic numbers
+    every time, made from its signature. Nothing is measured: that is `bench`.
+
+    \b
+    Examples:
+      greenai run resnet50.onnx --input cat.jpg
+      greenai run bert.onnx --input tokens.npz --output hidden.npz
+      greenai run net.pt --class mynets:Net --input-shape 1x3x224x224
+      greenai run resnet50.onnx --batch-size 8 --device cpu --json
+    """
+    if output_path is not None and not output_path.endswith(".npz"):
+        raise ConfigError(f"--output {output_path}: its name must end with .npz")
+    settings = options.configuration(flags).settings
+    faults = Faults()
+    with output.stdout_kept_clean():
+        chosen = choose([model], options.model_flags(flags), faults, settings.device)
+        if not chosen:
+            click.get_current_context().exit(faults.code)
+        with chosen[0].open() as library:
+            inputs, outputs = infer(library, input_path, batch_size)
+            device = library.device
+    if output_path is not None:
+        output.save(Path(output_path), npz(outputs))
+    described = {name: describe(array) for name, array in outputs.items()}
+    if as_json:
+        output.emit_json(
+            {
+                "model": model,
+                "format": chosen[0].library.format,
+                "device": device,
+                "inputs": [_signature(name, array) for name, array in inputs.items()],
+                "outputs": [
+                    {**_signature(name, array), **described[name]}
+                    for name, array in outputs.items()
+                ],
+                "output_file": output_path,
+            }
+        )
+        return
+    output.emit("\n\n".join(_text(n, array, described[n]) for n, array in outputs.items()))
+    if output_path is not None:
+        output.note(f"greenai: outputs written to {output_path}")
+
+
+def infer(
+    library: DLLibrary, input_path: str | None, batch_size: int | None
+) -> tuple[Arrays, Arrays]:
+    """Inputs and outputs of one inference."""
+    library.load()
+    inputs = to_inputs(
+        input_path, library.input_specs, batch_size=batch_size, image_layout=library.image_layout
+    )
+    outputs = library.predict(library.prepare(inputs))
+    library.synchronize()
+    return inputs, library.fetch(outputs)
+
+
+def describe(array: Any) -> dict[str, Any]:
+    """The largest values with their indices, and how many are no numbers."""
+    flat = np.asarray(array).reshape(-1)
+    if flat.dtype.kind not in "biufc":
+        return {"top": [_entry(array, i, str(flat[i])) for i in range(min(TOP, flat.size))]}
+    sizes = np.abs(flat) if flat.dtype.kind == "c" else flat.astype(np.float64)
+    nans = int(np.isnan(sizes).sum())
+    order = np.argsort(np.where(np.isnan(sizes), -np.inf, sizes), kind="stable")[::-1]
+    best = [int(i) for i in order[: min(TOP, flat.size - nans)]]
+    return {"top": [_entry(array, i, _plain(flat[i])) for i in best], "nan": nans}
+
+
+def npz(arrays: Arrays) -> bytes:
+    """The arrays as the content of an ``.npz`` file, whatever their names."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            plain = array.astype(str) if array.dtype.kind == "O" else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, plain, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _entry(array: Any, index: int, value: Any) -> dict[str, Any]:
+    where = [int(axis) for axis in np.unravel_index(index, array.shape)] if array.ndim else []
+    return {"index": where, "value": value}
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as a JSON type; JSON has no infinities."""
+    if np.iscomplexobj(value) or not np.isfinite(value):
+        return str(value)
+    return value.item()
+
+
+def _signature(name: str, array: Any) -> dict[str, Any]:
+    return {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def _text(name: str, array: Any, described: dict[str, Any]) -> str:
+    shape = "x".join(map(str, array.shape)) or "scalar"
+    lines = [output.heading(f"{name}  {shape}  {array.dtype}")]
+    if array.size == 0:
+        return "\n".join([*lines, "  empty"])
+    for entry in described["top"]:
+        value = entry["value"]
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        lines.append(f"  [{', '.join(map(str, entry['index']))}]  {shown}")
+    if described.get("nan"):
+        lines.append(f"  {described['nan']} of {array.size} values are NaN")
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""The session of a command: configured, opened, and honest about what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .. import registry
+from ..channels import Channel
+from ..errors import ConfigError
+from ..loop import LoopSettings
+from ..results import Skipped
+from ..session import Session
+from .config import Settings, public
+from .output import note, one_line
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Session]:
+    """The sensors that the settings ask for.
+
+    Raises:
+        PluginError: one that was asked for by name does not work.
+        NoSensorError: none works.
+        ConfigError: an option has a value that its profiler refuses.
+    """
+    session = session_for(settings)
+    try:
+        session.open()
+    except (TypeError, ValueError) as error:
+        if settings.profiler:
+            raise ConfigError(f"a profiler refuses an option: {error}") from error
+        raise
+    try:
+        tell_skipped(session.skipped)
+        yield session
+    finally:
+        session.close()
+
+
+def session_for(settings: Settings) -> Session:
+    """A session, not yet open.
+
+    Raises:
+        PluginNotFound: options are set for a profiler that is not installed.
+    """
+    for name in settings.profiler:
+        registry.find("greenai.profilers", name)
+    wanted = "auto" if settings.profilers == ("auto",) else settings.profilers
+    return Session(wanted, options=settings.profiler)
+
+
+def tell_skipped(skipped: Sequence[Skipped]) -> None:
+    """One line on stderr: which sensors ``auto`` left out."""
+    if skipped:
+        reasons = "; ".join(f"{s.profiler} ({one_line(s.reason)})" for s in skipped)
+        note(f"greenai: not used: {reasons}. `greenai devices` tells the remedies")
+
+
+def all_modelled(channels: Sequence[Channel]) -> bool:
+    """Whether no sensor stands behind any of the channels."""
+    return bool(channels) and not any(channel.measured for channel in channels)
+
+
+NO_SENSOR = (
+    "No sensor is in use: these joules are modelled from the power that the hardware is "
+    "built for, not measured. `greenai devices` tells what would bring a sensor in."
+)
+
+
+def loop_settings(settings: Settings) -> LoopSettings:
+    """When a measurement may stop."""
+    return LoopSettings(
+        precision=settings.precision,
+        min_time_s=settings.min_time,
+        max_time_s=settings.max_time,
+    )
+
+
+def for_report(settings: Settings) -> dict[str, Any]:
+    """The settings that figures depend on, without secrets."""
+    return {
+        "profilers": list(settings.profilers),
+        "profiler_options": {
+            name: {key: public(key, value) for key, value in options.items()}
+            for name, options in settings.profiler.items()
+        },
+        "precision": settings.precision,
+        "min_time_s": settings.min_time,
+        "max_time_s": settings.max_time,
+        "device": settings.device,
+    }

@@ -1,0 +1,189 @@
+"""``greenai train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import ConfigError, ModelInputError
+from ..session import MeasurementInterrupted
+from . import costs, options, output, sensors
+from .faults import Faults
+from .models import choose
+from .outcome import finish, keep, show, tell
+from .progress import Progress
+from .reports import FILE_NAME, ReportFile
+
+TARGETS = "y"
+SINGLE_INPUT = "x"
+BATCH_SIZE = 32
+
+Batch = tuple[Any, Any]
+
+
+@click.command(short_help="Joules, seconds and watts of one training step.")
+@click.argument("model")
+@click.option(
+    "--data",
+    "data_path",
+    required=True,
+    metavar="FILE.npz",
+    help="Arrays x (or one by input name) and y, the targets; the first axis counts samples.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure at most so many steps. [default: until the precision is reached]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Samples in one step. [default: {BATCH_SIZE}, or all there are]",
+)
+@click.option("--optimizer", metavar="NAME", help="sgd or adam. [default: the format's]")
+@click.option("--lr", type=float, metavar="RATE", help="Learning rate. [default: the format's]")
+@click.option("--save", "save_path", metavar="OUT", help="Write the trained model there.")
+@options.device_option
+@options.loop_options
+@options.sensor_options
+@options.out_option
+@options.model_options
+@options.json_flag
+def command(
+    model: str,
+    data_path: str,
+    steps: int | None,
+    batch_size: int | None,
+    save_path: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Joules, seconds and watts of one training step.
+
+    One step is a forward pass, a backward pass and an update of the weights on
+    one batch. Steps are repeated, unmeasured ones first to warm up, until the
+    energy is known as precisely as asked, N steps are measured, or the time is
+    over. The model file is not changed; --save writes the trained model.
+
+    \b
+    Examples:
+      greenai train net.pt --class mynets:Net --data digits.npz --steps 200
+      greenai train net.keras --data digits.npz --optimizer adam --lr 0.001
+      greenai train net.keras --data digits.npz --save trained.keras --json
+    """
+    settings = options.configuration(flags).settings
+    given = options.model_flags(
+        flags,
+        optimizer=("--optimizer", flags["optimizer"]),
+        learning_rate=("--lr", flags["lr"]),
+    )
+    faults = Faults()
+    with output.stdout_kept_clean():
+        chosen = choose([model], given, faults, settings.device)
+    if not chosen:
+        click.get_current_context().exit(faults.code)
+    arrays, targets = read_data(Path(data_path))
+    size = min(batch_size or BATCH_SIZE, len(targets))
+    if batch_size is not None and batch_size > len(targets):
+        raise ConfigError(f"--batch-size {batch_size}: {data_path} has {len(targets)} samples")
+    report = ReportFile(
+        "train",
+        {**sensors.for_report(settings), "data": data_path, "batch_size": size, "steps": steps},
+        Path(settings.out) / FILE_NAME,
+    )
+    report.check_writable()
+    progress = Progress()
+    progress.begin(Path(model).name)
+    interrupted = False
+    try:
+        with (
+            output.stdout_kept_clean(),
+            sensors.opened(settings) as session,
+            chosen[0].open() as library,
+        ):
+            report.skipped = session.skipped
+            trainable = library.as_trainable()
+            try:
+                result = session.evaluate_training(
+                    library,
+                    batches(arrays, targets, size),
+                    steps=steps,
+                    settings=sensors.loop_settings(settings),
+                    trainable=trainable,
+                    progress=progress,
+                )
+                keep(report, result, faults)
+                tell(costs.cost(result), faults)
+            except MeasurementInterrupted as error:
+                keep(report, error.result, faults)
+                interrupted = True
+            finally:
+                progress.clear()
+            if save_path is not None:
+                save(trainable, Path(save_path))
+        if not interrupted:
+            finish(report, faults)
+    finally:
+        progress.clear()
+    show(report, as_json)
+    if interrupted:
+        raise KeyboardInterrupt
+    click.get_current_context().exit(faults.code)
+
+
+def save(trainable: Any, path: Path) -> None:
+    """Write the trained model.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        trainable.save(path)
+    except OSError as error:
+        raise output.cannot_write(path, error) from error
+    output.note(f"greenai: trained model written to {path}")
+
+
+def read_data(path: Path) -> tuple[Mapping[str, Any], Any]:
+    """Inputs by name, and targets.
+
+    Raises:
+        ModelInputError: the file cannot be read, or lacks something.
+    """
+    import numpy as np
+
+    if not path.is_file():
+        raise ModelInputError(f"there is no data file {path}. Check the path")
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except Exception as error:
+        raise ModelInputError(f"{path} is not an .npz file that can be read: {error}") from error
+    if TARGETS not in arrays or len(arrays) < 2:
+        found = ", ".join(arrays) or "nothing"
+        raise ModelInputError(
+            f"{path} holds {found}: it must hold {TARGETS} (the targets) and "
+            f"{SINGLE_INPUT} (or one array by input name)"
+        )
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1 or not min(lengths.values()):
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ModelInputError(f"the arrays of {path} do not have one number of samples: {counts}")
+    targets = arrays.pop(TARGETS)
+    return arrays, targets
+
+
+def batches(arrays: Mapping[str, Any], targets: Any, size: int) -> list[Batch]:
+    """Whole batches only, so that every step does the same work."""
+    single = arrays[SINGLE_INPUT] if list(arrays) == [SINGLE_INPUT] else None
+    cut = []
+    for start in range(0, len(targets) - size + 1, size):
+        rows = slice(start, start + size)
+        inputs = {name: array[rows] for name, array in arrays.items()}
+        cut.append((single[rows] if single is not None else inputs, targets[rows]))
+    return cut

@@ -1,0 +1,102 @@
+"""Energy above idle, from a run and the idle power around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .channels import Channel, bounds
+from .errors import ReadingError
+from .evaluation import power
+from .results import Figure, WindowResult
+from .statistics import add_gains, coverage_factor, idle_bracket
+
+
+@dataclass(frozen=True)
+class NetEnergy:
+    """What a run cost above idle.
+
+    Attributes:
+        idle_power_w: mean of the idle power before and after, W.
+        net_energy_j: gross energy less idle power × duration, J; negative where
+            the machine did more before and after than during the run.
+        idle_share: share of the gross energy that idling would have cost.
+    """
+
+    idle_power_w: Figure
+    net_energy_j: Figure
+    idle_share: float | None
+
+
+def net_energy(
+    gross: WindowResult, before: WindowResult, after: WindowResult, channels: Sequence[Channel]
+) -> NetEnergy:
+    """Take idle off the energy of a run.
+
+    The drift between the two idle windows counts as a uniform error. A sensor's
+    gain is the same in all three windows, so it scales the difference.
+
+    Args:
+        gross: the run.
+        before: an idle window before it, of the same session.
+        after: an idle window after it.
+        channels: of the session, for the gain of each.
+
+    Raises:
+        ReadingError: one of the windows has no total.
+    """
+    if gross.energy_j is None or gross.repeat_high_j is None:
+        raise ReadingError("the run has no total, so nothing can be taken off it")
+    k = coverage_factor()
+    first, last = power(before), power(after)
+    idle, u_idle = idle_bracket(
+        first.value,
+        last.value,
+        (first.repeat_high - first.value) / k,
+        (last.repeat_high - last.value) / k,
+    )
+    duration = gross.duration_s
+    net = gross.energy_j - idle * duration
+    u_gross = (gross.repeat_high_j - gross.energy_j) / k
+    u_net = math.hypot(u_gross, duration * u_idle)
+    idle_by_id = {
+        channel.id: (channel.energy_j / before.duration_s + _power_of(after, channel.id)) / 2
+        for channel in before.channels
+    }
+    net_by_id = {
+        channel.id: channel.energy_j - idle_by_id.get(channel.id, 0.0) * duration
+        for channel in gross.channels
+    }
+    inside = [channel for channel in channels if channel.id in gross.contains]
+    g_idle = add_gains(
+        [(c.gain_source, abs(idle_by_id.get(c.id, 0.0)) * c.gain_uncertainty) for c in inside]
+    )
+    g_net = add_gains(
+        [(c.gain_source, abs(net_by_id.get(c.id, 0.0)) * c.gain_uncertainty) for c in inside]
+    )
+    around = "mean of idle power before and after"
+    return NetEnergy(
+        Figure(
+            idle,
+            *bounds(idle, k * math.hypot(u_idle, g_idle)),
+            *bounds(idle, k * u_idle),
+            first.method,
+            around,
+        ),
+        Figure(
+            net,
+            net - k * math.hypot(u_net, g_net),
+            net + k * math.hypot(u_net, g_net),
+            net - k * u_net,
+            net + k * u_net,
+            gross.method,
+            f"gross energy less {around}, over {duration:.3g} s",
+        ),
+        idle * duration / gross.energy_j if gross.energy_j > 0 else None,
+    )
+
+
+def _power_of(window: WindowResult, id: str) -> float:
+    joules = math.fsum(channel.energy_j for channel in window.channels if channel.id == id)
+    return joules / window.duration_s

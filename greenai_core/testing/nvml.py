@@ -1,0 +1,304 @@
+"""Simulated NVIDIA boards of known power, behind the real nvidia-ml-py.
+
+A small C library with NVML's entry points (``nvml_simulator.c``) is built as
+``libnvidia-ml.so.1`` and takes the driver's place, in a subprocess or in this
+process::
+
+    with NvmlSimulator([SimulatedBoard(watts=300.0)]) as simulator:
+        subprocess.run([...], env=simulator.environment())
+        with simulator.installed():
+            ...  # import pynvml, and what uses it
+        truth = simulator.energy(0, began, ended)
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import itertools
+import math
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenai_core.clock import SYSTEM_CLOCK, Clock
+from greenai_core.errors import PluginUnavailable
+
+from .nvml_board import SimulatedBoard, configuration
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LIBRARY = "libnvidia-ml.so.1"
+CONFIG_VARIABLE = "GREENAI_NVML_SIMULATOR"
+
+MAX_BOARDS = 16
+MAX_STEPS = 1024
+HISTORY_S = 10.0
+"""The boards have been on for so long when the simulator begins."""
+
+_HEAD = struct.Struct("@dIIII")
+_STEP = struct.Struct("@dd")
+_CONTROL_BYTES = _HEAD.size + MAX_STEPS * _STEP.size
+_LIMIT_OFFSET = 8
+_STEPS_OFFSET = 12
+_FLAGS_OFFSET = 16
+_FORBIDDEN = 1
+_STUBBORN = 2
+_CLOCK = ctypes.CFUNCTYPE(ctypes.c_double)
+
+
+def compiler() -> str | None:
+    """Path of a C compiler; None when there is none."""
+    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+
+
+@functools.lru_cache(maxsize=1)
+def build_library() -> Path:
+    """Build the library, once a process; it is removed when the process ends.
+
+    Raises:
+        PluginUnavailable: there is no C compiler, or it failed.
+    """
+    cc = compiler()
+    if cc is None:
+        raise PluginUnavailable(
+            "the NVML simulator is built when it is used, and no C compiler (cc, gcc, clang) "
+            "is on the PATH",
+            "Install one: sudo apt install gcc",
+        )
+    folder = Path(tempfile.mkdtemp(prefix="greenai-nvml-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = folder / LIBRARY
+    source = Path(__file__).with_name("nvml_simulator.c")
+    command = [cc, "-std=gnu11", "-O2", "-shared", "-fPIC", f"-Wl,-soname,{LIBRARY}"]
+    done = subprocess.run(
+        [*command, "-o", str(library), str(source), "-lm", "-lpthread"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise PluginUnavailable(f"{cc} could not build the NVML simulator:\n{done.stderr}")
+    return library
+
+
+class NvmlSimulator:
+    """A machine with these boards; a context manager.
+
+    All times are seconds of its clock. The default, ``time.perf_counter``, is on
+    Linux the clock of the library too.
+    """
+
+    def __init__(
+        self,
+        boards: Sequence[SimulatedBoard] = (SimulatedBoard(),),
+        *,
+        driver_version: str = "550.54.15",
+        faults: Mapping[str, int] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """A machine with these boards.
+
+        Args:
+            boards: in PCI order; none at all is a machine whose boards are gone.
+            driver_version: what NVML gives.
+            faults: NVML function without a board -> error code it gives.
+            clock: of the boards; another than the system's only with ``installed``.
+        """
+        if len(boards) > MAX_BOARDS:
+            raise ValueError(f"the simulator has room for {MAX_BOARDS} boards, not {len(boards)}")
+        self.boards = tuple(boards)
+        self.driver_version = driver_version
+        self.faults = dict(faults or {})
+        self.clock = clock
+        self.origin = 0.0
+        self._steps: list[list[tuple[float, float]]] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._control: mmap.mmap | None = None
+        self._library: ctypes.CDLL | None = None
+
+    def __enter__(self) -> Self:
+        build_library()
+        self.origin = self.clock.now() - HISTORY_S
+        self._folder = tempfile.TemporaryDirectory(prefix="greenai-nvml-")
+        folder = Path(self._folder.name)
+        control = folder / "control"
+        control.write_bytes(bytes(MAX_BOARDS * _CONTROL_BYTES))
+        with control.open("r+b") as file:
+            self._control = mmap.mmap(file.fileno(), 0)
+        self._steps = [[] for _ in self.boards]
+        for index, board in enumerate(self.boards):
+            limit = round(board.default_w * 1000)
+            _HEAD.pack_into(self._control, index * _CONTROL_BYTES, math.inf, limit, 0, 0, 0)
+            self.set_power(index, board.watts, at=self.origin)
+        (folder / "boards.txt").write_text(self._configuration(control), encoding="utf-8")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    # Using it
+
+    def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Environment for a subprocess that shall see these boards.
+
+        Args:
+            base: what to begin with; this process's environment by default.
+
+        Raises:
+            RuntimeError: the boards have a clock that another process cannot share.
+        """
+        if self.clock is not SYSTEM_CLOCK:
+            raise RuntimeError("a subprocess cannot share the clock of this NVML simulator")
+        env = dict(os.environ if base is None else base)
+        paths = [str(build_library().parent), env.get("LD_LIBRARY_PATH", "")]
+        env["LD_LIBRARY_PATH"] = ":".join(path for path in paths if path)
+        env[CONFIG_VARIABLE] = str(self._path("boards.txt"))
+        return env
+
+    @contextmanager
+    def installed(self) -> Iterator[Self]:
+        """Let pynvml see these boards in this process, until the end of the block."""
+        import pynvml
+
+        before, configured = pynvml.nvmlLib, os.environ.get(CONFIG_VARIABLE)
+        os.environ[CONFIG_VARIABLE] = str(self._path("boards.txt"))
+        self._library = ctypes.CDLL(str(build_library()))
+        clock = _CLOCK() if self.clock is SYSTEM_CLOCK else _CLOCK(self.clock.now)
+        self._library.nvmlSimulatorClock(clock)
+        # What pynvml itself does when it loads the driver's library by its name; a
+        # machine that has one may have loaded it before.
+        pynvml.nvmlLib = self._library
+        pynvml._nvmlGetFunctionPointer_cache.clear()
+        try:
+            yield self
+        finally:
+            while self.initialised:
+                pynvml.nvmlShutdown()
+            self._library.nvmlSimulatorClock(_CLOCK())
+            pynvml.nvmlLib = before
+            pynvml._nvmlGetFunctionPointer_cache.clear()
+            _unload(self._library)
+            self._library = None
+            if configured is None:
+                del os.environ[CONFIG_VARIABLE]
+            else:
+                os.environ[CONFIG_VARIABLE] = configured
+
+    @property
+    def initialised(self) -> int:
+        """How many times NVML is initialised in this process; 0 outside ``installed``."""
+        return int(self._library.nvmlSimulatorInitialised()) if self._library else 0
+
+    # What happens to the boards
+
+    def uuid(self, board: int) -> str:
+        """UUID of a board, as NVML gives it."""
+        return self.boards[board].uuid or f"GPU-{board:08x}-5151-4242-8383-00000000{board:04x}"
+
+    def set_power(self, board: int, watts: float, *, at: float | None = None) -> float:
+        """Let the true power be this from now on.
+
+        Args:
+            board: its index.
+            watts: without the pulses.
+            at: the instant instead of now; not before that of the call before.
+
+        Returns:
+            The instant.
+        """
+        at = self.clock.now() if at is None else at
+        steps = self._steps[board]
+        if len(steps) == MAX_STEPS or (steps and at < steps[-1][0]):
+            raise ValueError(f"at most {MAX_STEPS} steps of power, and each after the one before")
+        control, offset = self._mapped(), board * _CONTROL_BYTES
+        _STEP.pack_into(control, offset + _HEAD.size + len(steps) * _STEP.size, at, watts)
+        steps.append((at, watts))
+        struct.pack_into("@I", control, offset + _STEPS_OFFSET, len(steps))
+        return at
+
+    def lose(self, board: int, *, at: float | None = None) -> None:
+        """Let a board fall off the bus, now or at an instant."""
+        at = self.clock.now() if at is None else at
+        struct.pack_into("@d", self._mapped(), board * _CONTROL_BYTES, at)
+
+    def forbid(self, board: int) -> None:
+        """Take away the permission to set the power limit."""
+        self._flag(board, _FORBIDDEN)
+
+    def make_stubborn(self, board: int) -> None:
+        """Let the board keep its power limit, while setting it succeeds."""
+        self._flag(board, _STUBBORN)
+
+    def _flag(self, board: int, flag: int) -> None:
+        control, offset = self._mapped(), board * _CONTROL_BYTES + _FLAGS_OFFSET
+        flags = struct.unpack_from("@I", control, offset)[0]
+        struct.pack_into("@I", control, offset, flags | flag)
+
+    def limit_w(self, board: int) -> float:
+        """The power limit in force, whoever set it, W."""
+        offset = board * _CONTROL_BYTES + _LIMIT_OFFSET
+        return float(struct.unpack_from("@I", self._mapped(), offset)[0]) / 1000
+
+    # The truth
+
+    def energy(self, board: int, start: float, end: float) -> float:
+        """What the board really used between two instants, J."""
+        return self._since_origin(board, end) - self._since_origin(board, start)
+
+    def _since_origin(self, board: int, instant: float) -> float:
+        steps = [*self._steps[board], (math.inf, 0.0)]
+        joules = sum(
+            watts * max(min(after, instant) - begun, 0.0)
+            for (begun, watts), (after, _) in itertools.pairwise(steps)
+        )
+        pulses = self.boards[board].pulses
+        if pulses is not None:
+            whole, part = divmod(instant - self.origin, pulses.period_s)
+            on = pulses.duty * pulses.period_s
+            joules += pulses.watts * (whole * on + min(part, on))
+        return joules
+
+    # Files
+
+    def _path(self, name: str) -> Path:
+        if self._folder is None:
+            raise RuntimeError("the NVML simulator is used outside its with block")
+        return Path(self._folder.name) / name
+
+    def _mapped(self) -> mmap.mmap:
+        if self._control is None:
+            raise RuntimeError("the NVML simulator is used outside its with block")
+        return self._control
+
+    def _configuration(self, control: Path) -> str:
+        lines = [
+            f"driver_version {self.driver_version}",
+            f"origin {self.origin!r}",
+            f"control {control}",
+            *(f"fail {call} {code}" for call, code in self.faults.items()),
+        ]
+        for index, board in enumerate(self.boards):
+            lines += [f"board {self.uuid(index)}", *configuration(board)]
+        return "\n".join(lines) + "\n"
+
+
+def _unload(library: ctypes.CDLL) -> None:
+    # Otherwise whoever asks for libnvidia-ml.so.1 later in this process would get it.
+    import _ctypes
+
+    _ctypes.dlclose(library._handle)

@@ -1,0 +1,126 @@
+"""What a simulated NVIDIA board is like, and how the simulator's library is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+NOT_SUPPORTED = 3
+"""``NVML_ERROR_NOT_SUPPORTED``; the other codes for ``faults`` are in nvml.h too."""
+
+
+@dataclass(frozen=True)
+class Pulses:
+    """Power that comes and goes, beginning with on, since the simulator's origin.
+
+    Attributes:
+        watts: added while it is on.
+        period_s: of one on and off.
+        duty: the share of the period that is on.
+    """
+
+    watts: float
+    period_s: float
+    duty: float = 0.5
+
+
+@dataclass(frozen=True)
+class SimulatedBoard:
+    """One board; every figure is what NVML shall tell of it.
+
+    Attributes:
+        watts: true power until ``NvmlSimulator.set_power`` says otherwise.
+        pulses: added to it.
+        uuid, name: as NVML gives them; an empty uuid is made from the index.
+        update_period_s: between two new values of the energy counter.
+        phase_s: of the updates, after the origin.
+        power_period_s: between two new values of the power; 0 for none to wait for.
+        gain: what NVML shows over what is true.
+        start_j: what the counter showed at the origin.
+        energy_counter: whether the board has one.
+        instant_power: whether the driver has the instant power field.
+        power_usage: what ``nvmlDeviceGetPowerUsage`` gives: ``average`` (over
+            1 s), ``instant``, or empty for nothing.
+        architecture: NVML's number (4 Pascal, 5 Volta, 7 Ampere, 9 Hopper).
+        low_w, default_w, high_w: the power limits.
+        mig_instances: UUIDs of its instances; MIG is on when there are any.
+        utilisation: in %.
+        memory_total, memory_used: in bytes.
+        temperature: in °C.
+        clock_mhz: of every clock.
+        throttling: NVML's reasons, as bits.
+        process: PID of a program that uses the board; 0 for none.
+        latency_s: how long each call takes.
+        faults: NVML function, or ``field:<number>`` -> error code it gives.
+    """
+
+    watts: float = 100.0
+    pulses: Pulses | None = None
+    uuid: str = ""
+    name: str = "NVIDIA Simulated H200"
+    update_period_s: float = 0.1
+    phase_s: float = 0.0
+    power_period_s: float = 0.0
+    gain: float = 1.0
+    start_j: float = 12345.678
+    energy_counter: bool = True
+    instant_power: bool = True
+    power_usage: str = "average"
+    architecture: int = 9
+    low_w: float = 200.0
+    default_w: float = 700.0
+    high_w: float = 700.0
+    mig_instances: Sequence[str] = ()
+    utilisation: int = 40
+    memory_total: int = 150_754_820_096
+    memory_used: int = 1_073_741_824
+    temperature: int = 45
+    clock_mhz: int = 1980
+    throttling: int = 0
+    process: int = 0
+    latency_s: float = 0.0
+    faults: Mapping[str, int] = field(default_factory=dict)
+
+
+def configuration(board: SimulatedBoard) -> list[str]:
+    """The lines on a board in the file that the library reads."""
+    pulses = board.pulses or Pulses(0.0, 1.0)
+    faults = dict(board.faults)
+    if not board.energy_counter:
+        faults["nvmlDeviceGetTotalEnergyConsumption"] = NOT_SUPPORTED
+        faults["field:83"] = NOT_SUPPORTED
+    if not board.instant_power:
+        faults["field:186"] = NOT_SUPPORTED
+    if not board.power_usage:
+        faults["nvmlDeviceGetPowerUsage"] = NOT_SUPPORTED
+    figures: dict[str, object] = {
+        "name": board.name,
+        "update_period": board.update_period_s,
+        "phase": board.phase_s,
+        "power_period": board.power_period_s,
+        "gain": board.gain,
+        "latency": board.latency_s,
+        "pulse_watts": pulses.watts,
+        "pulse_period": pulses.period_s,
+        "pulse_duty": pulses.duty,
+        "start_mj": round(board.start_j * 1000),
+        "usage_averages": int(board.power_usage == "average"),
+        "architecture": board.architecture,
+        "low_mw": round(board.low_w * 1000),
+        "default_mw": round(board.default_w * 1000),
+        "high_mw": round(board.high_w * 1000),
+        "mig_mode": int(bool(board.mig_instances)),
+        "utilisation": board.utilisation,
+        "memory_total": board.memory_total,
+        "memory_used": board.memory_used,
+        "temperature": board.temperature,
+        "clock_mhz": board.clock_mhz,
+        "throttling": board.throttling,
+        "process": board.process,
+        "process_memory": board.memory_used if board.process else 0,
+    }
+    return [
+        *(f"{key} {value}" for key, value in figures.items()),
+        *(f"mig_uuid {uuid}" for uuid in board.mig_instances),
+        *(f"fail {call} {code}" for call, code in faults.items()),
+    ]

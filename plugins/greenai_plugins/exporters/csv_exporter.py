@@ -1,0 +1,44 @@
+"""Reports as CSV, for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import astuple
+from typing import ClassVar
+
+from greenai_core import Exporter, Report
+
+from .rows import COLUMNS, rows
+
+
+class CsvExporter(Exporter):
+    """One row for each total and each channel of each result.
+
+    The columns are the fields of ``rows.Row``, units in their names; numbers
+    have all their digits, a figure that is not known is an empty cell.
+    """
+
+    name: ClassVar[str] = "csv"
+    suffix: ClassVar[str] = ".csv"
+
+    def export(self, report: Report) -> bytes:
+        """The report as CSV in UTF-8.
+
+        Raises:
+            SchemaError: a result is of no known kind.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(value) for value in astuple(row)] for row in rows(report))
+        # A file name that is no UTF-8 has characters that no encoder takes.
+        return text.getvalue().encode(errors="backslashreplace")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,128 @@
+"""The layers of a loaded Keras model, and their uses one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from greenai_core import Layer, LayerCall
+
+from . import keras_runtime as runtime
+from .keras_training import compiled, pack
+
+
+class KerasLayers:
+    """A sequential or functional Keras model, layer by layer.
+
+    Leaves are the layers as the model's author placed them; models inside the
+    model are their parents. A wrapper (``Bidirectional``) is one leaf.
+
+    Args:
+        model: Keras' own.
+        where: device it is on.
+    """
+
+    def __init__(self, model: Any, where: runtime.Place) -> None:
+        self._model = model
+        self._where = where
+        self._named = list(_walk(model, None))
+
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, parents before children."""
+        return tuple(
+            Layer(name, type(layer).__name__, 0 if parts(layer) else _elements(layer), parent)
+            for name, layer, parent in self._named
+        )
+
+    def calls(self, prepared: Sequence[Any]) -> tuple[LayerCall, ...]:
+        """The uses of leaves in one forward pass, each ready to be done again.
+
+        The pass runs operation by operation to see what each layer is given; a
+        replay is compiled, as the model itself is when it predicts.
+        """
+        seen: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = []
+        leaves = [(name, layer) for name, layer, _ in self._named if not parts(layer)]
+        tf = runtime.tensorflow()
+        try:
+            for name, layer in leaves:
+                # On the instance, so that it is found before the method of the class;
+                # past Keras' own __setattr__, which would track it.
+                object.__setattr__(layer, "call", _recorder(name, layer, layer.call, seen))
+            with tf.device(self._where.name):
+                self._model(pack(self._model, prepared), training=False)
+        finally:
+            for _, layer in leaves:
+                if "call" in vars(layer):
+                    object.__delattr__(layer, "call")
+        counts: dict[str, int] = {}
+        calls = []
+        for name, layer, args, kwargs in seen:
+            index = counts.get(name, 0)
+            counts[name] = index + 1
+            calls.append(LayerCall(name, index, self._replay(layer, args, kwargs)))
+        return tuple(calls)
+
+    def _replay(
+        self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[[], object]:
+        tf = runtime.tensorflow()
+        # Tensors go in as arguments: what a function closes over may become a
+        # constant of its graph, and its result be computed once and for all.
+        again = tf.function(
+            lambda given, named: layer(*given, **named),
+            jit_compile=compiled(self._model, self._where),
+        )
+
+        with runtime.quiet(), tf.device(self._where.name):
+            again.get_concrete_function(args, kwargs)  # traced now, outside any measurement
+
+        def replay() -> object:
+            with tf.device(self._where.name):
+                result: object = again(args, kwargs)
+            return result
+
+        return replay
+
+
+def parts(layer: Any) -> list[Any]:
+    """Layers and operations that a model is made of; none for a plain layer."""
+    if type(layer).__name__ == "Functional":
+        found = layer.operations
+    elif type(layer).__name__ == "Sequential":
+        found = layer.layers
+    else:
+        return []
+    return [part for part in found if type(part).__name__ != "InputLayer"]
+
+
+def _walk(model: Any, parent: str | None) -> Iterator[tuple[str, Any, str | None]]:
+    seen: set[int] = set()
+    for part in parts(model):
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        name = f"{parent}/{part.name}" if parent else part.name
+        yield name, part, parent
+        yield from _walk(part, name)
+
+
+def _elements(layer: Any) -> int:
+    return sum(
+        math.prod(weight.shape)
+        for weight in getattr(layer, "weights", ())
+        if runtime.is_parameter(weight.dtype)
+    )
+
+
+def _recorder(
+    name: str,
+    layer: Any,
+    call: Callable[..., Any],
+    seen: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]],
+) -> Callable[..., Any]:
+    def record(*args: Any, **kwargs: Any) -> Any:
+        seen.append((name, layer, args, kwargs))
+        return call(*args, **kwargs)
+
+    return record

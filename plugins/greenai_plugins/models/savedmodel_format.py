@@ -1,0 +1,202 @@
+"""TensorFlow's SavedModel: a folder that holds ``saved_model.pb``."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from greenai_core import (
+    Ability,
+    DLLibrary,
+    ModelError,
+    ModelLoadError,
+    ParameterCount,
+    TensorSpec,
+    loading,
+)
+
+from . import keras_runtime as runtime
+from .savedmodel_contents import PROTOBUF, Contents, read
+from .savedmodel_graph import DANGEROUS
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class SavedModel(DLLibrary):
+    """A SavedModel as Keras exports it, or as TensorFlow 1 or 2 saves it.
+
+    Everything but running is read from the file itself, without TensorFlow.
+
+    Options:
+        signature: which of its signatures to run.
+        trust: run it although it holds operations that run Python or touch files.
+    """
+
+    format: ClassVar[str] = "savedmodel"
+    suffixes: ClassVar[tuple[str, ...]] = (PROTOBUF,)
+    requires: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow"}
+    option_names: ClassVar[Mapping[str, str]] = {
+        "signature": "name of the signature to run (default: serving_default, or the only one)",
+        "trust": "run it although it holds operations that run Python or touch files",
+    }
+    image_layout: ClassVar[str] = "NHWC"
+
+    def __init__(self, path: str | Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self.folder = self.path.parent if self.path.name == PROTOBUF else self.path
+        self._place: runtime.Place | None = None
+        self._model: Any = None
+        self._function: Any = None
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether the folder (or the file in it) is a SavedModel."""
+        path = Path(path)
+        return path.is_file() if path.name == PROTOBUF else (path / PROTOBUF).is_file()
+
+    @functools.cached_property
+    def contents(self) -> Contents:
+        """What the file says of itself.
+
+        Raises:
+            ModelLoadError: it is no SavedModel, or broken.
+        """
+        return read(self.folder)
+
+    def count_parameters(self) -> ParameterCount:
+        """Elements of the variables, without optimizer state and integer state.
+
+        ``trainable`` is what the file says; a SavedModel of TensorFlow forgets
+        that a Keras layer was frozen after it was built. A frozen graph, which
+        has no variables, keeps its weights as constants: those that are no
+        scalars count, as non-trainable.
+        """
+        counted = [v for v in self.contents.variables if runtime.is_parameter(v.dtype)]
+        if not self.contents.variables:
+            frozen = [
+                constant
+                for constant in self.contents.graph.constants
+                if constant.shape and runtime.is_parameter(constant.dtype)
+            ]
+            elements = sum(math.prod(constant.shape) for constant in frozen)
+            return ParameterCount(0, elements, sum(constant.bytes for constant in frozen))
+        sizes = {True: 0, False: 0}
+        size_bytes = 0
+        for variable in counted:
+            if None in variable.shape:
+                raise ModelLoadError(
+                    f"{self.path}: the variable {variable.name} has no fixed shape, "
+                    "so its elements cannot be counted. Save it with validate_shape=True"
+                )
+            elements = math.prod(axis or 0 for axis in variable.shape)
+            sizes[variable.trainable] += elements
+            size_bytes += elements * variable.item_bytes
+        return ParameterCount(sizes[True], sizes[False], size_bytes)
+
+    def cannot_run(self) -> str:
+        """Why not: no signature, several, or operations that are not trusted."""
+        signatures = self.contents.signatures
+        if not signatures:
+            return (
+                "the SavedModel has no signature, so nothing says what to call. Save it with "
+                "signatures=..., or with model.export(...)"
+            )
+        try:
+            self.signature_name()
+        except ModelError as error:
+            return str(error)
+        found = sorted(DANGEROUS & self.contents.graph.operations)
+        if found and not self.options.get("trust"):
+            return (
+                f"it holds the operations {', '.join(found)}, which run Python or touch files. "
+                "If you trust who made it, give the option trust=true"
+            )
+        return ""
+
+    def signature_name(self) -> str:
+        """Name of the signature that is run.
+
+        Raises:
+            ModelError: it does not exist, or several do and none is the default.
+        """
+        known = ", ".join(sorted(self.contents.signatures)) or "none"
+        asked = self.options.get("signature")
+        if asked is not None:
+            if asked not in self.contents.signatures:
+                raise ModelError(f"there is no signature {asked!r} (its signatures: {known})")
+            return str(asked)
+        if DEFAULT_SIGNATURE in self.contents.signatures:
+            return DEFAULT_SIGNATURE
+        if len(self.contents.signatures) != 1:
+            raise ModelError(
+                f"it has the signatures {known} and none is {DEFAULT_SIGNATURE}: "
+                "choose with the option signature=NAME"
+            )
+        return next(iter(self.contents.signatures))
+
+    def abilities(self) -> Mapping[str, Ability]:
+        """A SavedModel can only be run."""
+        return {
+            **super().abilities(),
+            "train": Ability(
+                False,
+                "a SavedModel holds the forward pass only. Train the .keras file it was made from",
+            ),
+            "layers": Ability(
+                False,
+                "a SavedModel is one graph without layers. Use the .keras file it was made from",
+            ),
+        }
+
+    def load_weights(self) -> None:
+        """Load graph and variables to the device."""
+        where = runtime.place(self.device)
+        tf = runtime.tensorflow()
+        name = self.signature_name()
+        with loading(self.path, "TensorFlow"), runtime.quiet(), tf.device(where.name):
+            model = tf.saved_model.load(str(self.folder), tags=list(self.contents.tags))
+            function = model.signatures[name]
+        # The function holds its variables weakly: the model must outlive it.
+        self._place, self._model, self._function = where, model, function
+
+    def drop_weights(self) -> None:
+        """Let go of the graph and its variables."""
+        self._place = self._model = self._function = None
+
+    def signature(self) -> tuple[TensorSpec, ...]:
+        """The inputs of the chosen signature, by name."""
+        cannot = self.cannot_run()
+        if cannot:
+            raise ModelLoadError(f"{self.path}: {cannot}")
+        return self.contents.signatures[self.signature_name()]
+
+    def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Any:
+        """Tensors by input name."""
+        self.load()
+        assert self._place is not None
+        specs = self.signature()
+        tensors = runtime.to_device(inputs, specs, self._place)
+        return {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
+
+    def predict(self, prepared: Any) -> Any:
+        """One call of the signature; its graph computes no gradients."""
+        assert self._place is not None
+        return runtime.run(self.path, lambda: self._function(**prepared), self._place)
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        runtime.synchronize(self._place)
+
+    def fetch(self, outputs: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """Arrays by output name."""
+        return {name: runtime.to_numpy(tensor) for name, tensor in outputs.items()}
+
+    def accelerators(self) -> tuple[str, ...]:
+        """The board that the model computes on."""
+        return runtime.channels(self._place)

@@ -1,0 +1,124 @@
+"""The layers of a PyTorch network, told apart by hooks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from greenai_core import Layer, LayerCall
+
+from .torch_runtime import Feed
+
+
+@dataclass
+class _Use:
+    """One call of a module that is under way or done; ``feed`` is a copy of its inputs."""
+
+    name: str
+    module: Any
+    feed: Feed | None
+
+
+class TorchLayered:
+    """A network layer by layer: implements ``greenai_core.Layered``.
+
+    Args:
+        module: on its device, in evaluation mode.
+        predict: one inference on prepared inputs.
+    """
+
+    def __init__(self, module: Any, predict: Callable[[Any], Any]) -> None:
+        self._module = module
+        self._predict = predict
+
+    def layers(self) -> tuple[Layer, ...]:
+        """All modules below the network itself, parents before children."""
+        found = []
+        for name, module in self._module.named_modules():
+            if name:
+                own = sum(p.numel() for p in module.parameters(recurse=False))
+                parent = name.rpartition(".")[0] or None
+                found.append(Layer(name, type(module).__name__, own, parent))
+        return tuple(found)
+
+    def calls(self, prepared: Any) -> tuple[LayerCall, ...]:
+        """The uses of layers that call no other layer, in their order.
+
+        A network without layers gives none. Inputs are copied, so that a replay
+        sees what the layer saw even if another one works in place. A layer that
+        works in place itself is replayed out of place: repeated in place, it
+        would be fed its own output.
+        """
+        done: list[_Use] = []
+        with _recording(self._module, done):
+            self._predict(prepared)
+        index: Counter[str] = Counter()
+        calls = []
+        for use in done:
+            if use.feed is not None:
+                replay = _replay(use.module, use.feed)
+                calls.append(LayerCall(use.name, index[use.name], replay))
+                index[use.name] += 1
+        return tuple(calls)
+
+
+@contextmanager
+def _recording(network: Any, done: list[_Use]) -> Iterator[None]:
+    """While it lasts, each finished call of a layer is noted; hooks go away in any case."""
+    open_uses: list[_Use] = []
+    names = {id(module): name for name, module in network.named_modules()}
+
+    def before(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if open_uses:
+            open_uses[-1].feed = None
+        feed = Feed(_copy(args), _copy(kwargs))
+        open_uses.append(_Use(names[id(module)], module, feed))
+
+    def after(module: Any, args: Any, output: Any) -> None:
+        done.append(open_uses.pop())
+
+    handles = []
+    try:
+        for name, module in network.named_modules():
+            if name:
+                handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+                handles.append(module.register_forward_hook(after))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _replay(module: Any, feed: Feed) -> Callable[[], object]:
+    import torch
+
+    in_place = getattr(module, "inplace", False) is True
+
+    def replay() -> object:
+        with torch.inference_mode():
+            if not in_place:
+                return module(*feed.args, **feed.kwargs)
+            module.inplace = False
+            try:
+                return module(*feed.args, **feed.kwargs)
+            finally:
+                module.inplace = True
+
+    return replay
+
+
+def _copy(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if hasattr(value, "_fields"):
+        return type(value)(*map(_copy, value))
+    if type(value) in (tuple, list):
+        return type(value)(map(_copy, value))
+    if type(value) is dict:
+        return {key: _copy(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,259 @@
+"""NVIDIA boards as NVML shows them: opening NVML, finding boards, choosing among them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenai_core import PluginUnavailable
+
+REQUIRES = {"pynvml": "nvidia"}
+
+CUDA_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+_log = logging.getLogger(__name__)
+
+_CURES = {
+    "NVML_ERROR_LIBRARY_NOT_FOUND": (
+        "NVIDIA's library libnvidia-ml.so.1 is not on this machine, so there is no NVIDIA driver",
+        "Install the NVIDIA driver; start a container with --gpus all",
+    ),
+    "NVML_ERROR_DRIVER_NOT_LOADED": (
+        "the NVIDIA driver is not loaded",
+        "Load it: sudo modprobe nvidia; start a container with --gpus all",
+    ),
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": (
+        "NVIDIA's library and its loaded kernel module are of different versions",
+        "The driver was updated meanwhile: reboot the machine",
+    ),
+    "NVML_ERROR_NO_PERMISSION": (
+        "this user may not use the NVIDIA driver",
+        "Make /dev/nvidiactl and /dev/nvidia* readable and writable for the user; "
+        "start a container with --gpus all",
+    ),
+}
+
+_ADVICE = {
+    "NVML_ERROR_GPU_IS_LOST": "it fell off the bus; `sudo dmesg | grep -i xid` tells why, "
+    "and as a rule only a reboot brings it back",
+    "NVML_ERROR_RESET_REQUIRED": "it must be reset: sudo nvidia-smi --gpu-reset, or reboot",
+}
+
+_ABSENT = (
+    "NVML_ERROR_NOT_SUPPORTED",
+    "NVML_ERROR_INVALID_ARGUMENT",
+    "NVML_ERROR_FUNCTION_NOT_FOUND",
+    "NVML_ERROR_ARGUMENT_VERSION_MISMATCH",
+    "NVML_ERROR_NO_DATA",
+)
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board.
+
+    Attributes:
+        index: its number in NVML and nvidia-smi.
+        uuid: as NVML gives it, ``GPU-…``.
+        name: of the product.
+        handle: NVML's, valid until NVML is shut down.
+        mig: whether it is split into instances.
+        instances: UUIDs of these, ``MIG-…``.
+    """
+
+    index: int
+    uuid: str
+    name: str
+    handle: Any = field(compare=False, repr=False)
+    mig: bool = False
+    instances: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Id of its channel."""
+        return f"gpu:{self.uuid}"
+
+    def __str__(self) -> str:
+        return f"GPU {self.index} ({self.name}, {self.uuid})"
+
+
+def initialise() -> Any:
+    """Initialise NVML once more; it counts, so each call needs one ``nvmlShutdown``.
+
+    Returns:
+        The module pynvml.
+
+    Raises:
+        PluginUnavailable: there is no driver that works; the hint is the remedy.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        for name, (reason, hint) in _CURES.items():
+            if error.value == getattr(pynvml, name):
+                raise PluginUnavailable(reason, hint) from error
+        raise PluginUnavailable(
+            f"the NVIDIA driver does not start: {error}", "See what nvidia-smi says"
+        ) from error
+    return pynvml
+
+
+@contextmanager
+def borrowed() -> Iterator[Any]:
+    """NVML for the length of a block."""
+    nvml = initialise()
+    try:
+        yield nvml
+    finally:
+        nvml.nvmlShutdown()
+
+
+def absent(nvml: Any, error: Exception) -> bool:
+    """Whether an error says that a board or driver does not have what was asked for."""
+    code = getattr(error, "value", None)
+    return any(code == getattr(nvml, name) for name in _ABSENT if hasattr(nvml, name))
+
+
+def explain(nvml: Any, board: Board, error: Exception) -> str:
+    """What NVML says of a board, and what can be done about it."""
+    code = getattr(error, "value", None)
+    advice = [text for name, text in _ADVICE.items() if code == getattr(nvml, name)]
+    return "; ".join([f"{board}: NVML says {str(error)!r}", *advice])
+
+
+def find_boards(nvml: Any) -> list[Board]:
+    """All boards that answer, in NVML's order, which is that of the PCI bus.
+
+    Raises:
+        PluginUnavailable: there is none.
+    """
+    found, silent = [], []
+    try:
+        count = nvml.nvmlDeviceGetCount()
+    except nvml.NVMLError as error:
+        raise PluginUnavailable(f"NVML does not count the boards: {error}") from error
+    for index in range(count):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
+        except nvml.NVMLError as error:
+            silent.append(f"GPU {index} cannot be used: NVML says {str(error)!r}")
+            _log.warning("%s. It is left out", silent[-1])
+        else:
+            found.append(Board(index, uuid, name, handle, *_mig(nvml, handle)))
+    if not found:
+        raise PluginUnavailable(
+            "; ".join(silent) or "the NVIDIA driver works, but has no board",
+            "See what nvidia-smi says; start a container with --gpus all",
+        )
+    return found
+
+
+def _mig(nvml: Any, handle: Any) -> tuple[bool, tuple[str, ...]]:
+    try:
+        if not nvml.nvmlDeviceGetMigMode(handle)[0]:
+            return False, ()
+    except nvml.NVMLError:
+        return False, ()
+    uuids = []
+    for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+            uuids.append(nvml.nvmlDeviceGetUUID(instance))
+        except nvml.NVMLError:
+            continue  # the slots have gaps
+    return True, tuple(uuids)
+
+
+def choose(boards: Sequence[Board], gpus: str) -> list[Board]:
+    """The boards to measure.
+
+    Args:
+        boards: all that there are.
+        gpus: commas between numbers of nvidia-smi and (beginnings of) UUIDs, or
+            ``all``; empty for those that CUDA may use in this process.
+
+    Raises:
+        PluginUnavailable: no board is left, or one is not there.
+    """
+    if gpus.strip() == "all":
+        return list(boards)
+    if gpus.strip():
+        return _named(boards, gpus)
+    visible = os.environ.get(CUDA_VARIABLE)
+    return list(boards) if visible is None else _visible(boards, visible)
+
+
+def _named(boards: Sequence[Board], gpus: str) -> list[Board]:
+    chosen: list[Board] = []
+    for entry in (part.strip().removeprefix("gpu:") for part in gpus.split(",")):
+        matches = [
+            board
+            for board in boards
+            if (entry.isdecimal() and int(entry) == board.index) or _has_uuid(board, entry)
+        ]
+        if len(matches) != 1:
+            what = f"{len(matches)} boards" if matches else "no board"
+            raise PluginUnavailable(
+                f"the option gpus={gpus!r} asks for {entry!r}, which is {what} of this machine",
+                f"There are {', '.join(map(str, boards))}",
+            )
+        chosen += [board for board in matches if board not in chosen]
+    return chosen
+
+
+def _has_uuid(board: Board, entry: str) -> bool:
+    """Whether a UUID or its beginning is that of a board or of one of its instances.
+
+    Before driver 470 an instance was ``MIG-<UUID of the board>/<numbers>``.
+    """
+    if entry.startswith("MIG-GPU-"):
+        return entry.removeprefix("MIG-").split("/")[0] == board.uuid
+    if entry.startswith("MIG-"):
+        return any(uuid.startswith(entry) for uuid in board.instances)
+    return entry.startswith("GPU-") and board.uuid.startswith(entry)
+
+
+def _visible(boards: Sequence[Board], variable: str) -> list[Board]:
+    """What CUDA makes of its variable: it stops at the first entry that it cannot find."""
+    chosen: list[Board] = []
+    entries = [part.strip() for part in variable.split(",")]
+    for entry in entries:
+        if entry.isdecimal():
+            matches = list(boards[int(entry) : int(entry) + 1])
+        else:
+            matches = [board for board in boards if _has_uuid(board, entry)]
+        if len(matches) != 1:
+            break
+        chosen += [board for board in matches if board not in chosen]
+    if not chosen:
+        raise PluginUnavailable(
+            f"{CUDA_VARIABLE}={variable!r} leaves this process no GPU",
+            "Unset it, or name boards with the option gpus",
+        )
+    _check_order(boards, chosen, entries, variable)
+    return chosen
+
+
+def _check_order(
+    boards: Sequence[Board], chosen: Sequence[Board], entries: Sequence[str], variable: str
+) -> None:
+    # CUDA numbers unlike boards from fastest to slowest unless told otherwise; NVML, and
+    # nvidia-smi, never do. A guess would measure the wrong board.
+    if (
+        len(chosen) < len(boards)
+        and any(entry.isdecimal() for entry in entries)
+        and len({board.name for board in boards}) > 1
+        and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
+    ):
+        raise PluginUnavailable(
+            f"{CUDA_VARIABLE}={variable!r} numbers boards in CUDA's own order, which NVML does "
+            f"not know for boards that differ ({', '.join(map(str, boards))})",
+            f"Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or UUIDs in {CUDA_VARIABLE}",
+        )

@@ -1,0 +1,97 @@
+"""Small model files and the networks they come from; libraries are imported in fixtures only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+NETWORK = '''
+import torch
+from torch import nn
+
+
+class SmallNet(nn.Module):
+    """Convolution, batch normalisation, linear: 112 + 8 + 8 statistics + 725 parameters."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(4 * 6 * 6, classes)
+
+    def forward(self, image):
+        return self.head(torch.flatten(self.act(self.norm(self.conv(image))), 1))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(10, 4)
+        self.dense = nn.Linear(4, 4)
+
+    def forward(self, input_ids, features, scale=None):
+        mixed = self.words(input_ids) + self.dense(features)
+        return {"mixed": mixed if scale is None else mixed * scale, "parts": (mixed, mixed)}
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(10, 4)
+        self.out = nn.Linear(4, 10, bias=False)
+        self.out.weight = self.words.weight
+        self.register_buffer("position_ids", torch.arange(10))
+
+    def forward(self, x):
+        return self.out(self.words(x))
+
+
+def make_small(classes=5):
+    return SmallNet(classes)
+
+
+def not_a_network():
+    return 7
+'''
+
+SMALL_TRAINABLE = 3 * 4 * 9 + 4 + 4 + 4 + 4 * 36 * 5 + 5
+SMALL_STATISTICS = 4 + 4
+
+
+@pytest.fixture
+def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A user's script ``their_networks.py`` in the current folder, imported."""
+    import importlib
+    import sys
+
+    (tmp_path / "their_networks.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    sys.modules.pop("their_networks", None)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return importlib.import_module("their_networks")
+
+
+@pytest.fixture
+def small(networks: ModuleType) -> Any:
+    """A ``SmallNet`` with random weights and statistics, in evaluation mode."""
+    import torch
+
+    torch.manual_seed(7)
+    net = networks.SmallNet()
+    with torch.no_grad():
+        for tensor in [*net.parameters(), *net.buffers()]:
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand_like(tensor) + 0.1)
+    return net.eval()
+
+
+@pytest.fixture
+def image() -> Any:
+    """One batch of two small images."""
+    import numpy as np
+
+    return np.random.default_rng(3).random((2, 3, 8, 8), dtype=np.float32)
