@@ -25,7 +25,7 @@ $(DEMO)/installed: setup.cfg pyproject.toml $(shell find greenai_core plugins -n
 
 demo: $(DEMO)/installed
 	@$(DEMO)/venv/bin/greenai devices
-	@$(DEMO)/venv/bin/greenai bench examples/models/small_cnn.onnx --out $(DEMO)/report
+	@$(DEMO)/venv/bin/greenai bench examples/models/small_cnn.onnx --max-time 10 --out $(DEMO)/report
 
 $(VENV)/installed: setup.cfg pyproject.toml tests/requirements.txt tests/constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -6,6 +6,7 @@ A plugin gives one raw read of one channel; everything between that and joules
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from .channels import Channel, Reading
 from .clock import Ticker
 from .errors import LifecycleError, ReadingError
 from .profiler import Profiler, Recording
-from .statistics import Indices, Vector, edges, latch_window
+from .statistics import EdgeSeries, Indices, Vector, edges, latch_window
 
 MAX_POWER_W = 5000.0
 """No channel of one machine draws more; a counter that says so was reset."""
@@ -163,24 +164,27 @@ class CounterProfiler(Profiler):
         read = self.read
         marks: list[Mark] = []
         with self._lock:
+            before = now()
             for counter in self._counters:
-                channel = counter.channel
-                before = now()
                 try:
-                    raw = read(channel)
-                    time = (before + now()) / 2
+                    raw = read(counter.channel)
+                    after = now()
+                    time = (before + after) / 2
                     joules = counter.joules if raw == counter.raw else counter.add(time, raw)
-                    watts = self.read_power(channel) if power else None
+                    watts = self.read_power(counter.channel) if power else None
                 except (ReadingError, OSError) as error:
-                    failure = str(error) or f"{channel.id} could not be read"
+                    failure = str(error) or f"{counter.channel.id} could not be read"
                     marks.append((before, counter.joules, counter.epoch, None, failure))
+                    before = now()
                 else:
                     marks.append((time, joules, counter.epoch, watts, ""))
+                    # Next to nothing since the read: looking at the clock costs more.
+                    before = now() if power else after
         return marks
 
     def begin(self) -> list[Mark]:
         """Read the channels at the beginning of a window."""
-        if not self.is_open:
+        if self._channels is None:
             raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
         return self.mark(self.precise_ends)
 
@@ -238,6 +242,20 @@ def _stuck(channel: Channel, counted_j: float, duration_s: float) -> str:
     return ""
 
 
+def _from_first(series: EdgeSeries, times: Vector, joules: Vector, period: float) -> EdgeSeries:
+    """The edges with that before the first read, where the counter is quicker than the reads.
+
+    Without it the first block would be drawn out from the power of the second.
+    """
+    if times[1] - times[0] < period or joules[1] == joules[0]:
+        return series
+    return EdgeSeries(
+        np.concatenate(([times[0] - period / 2], series.times)),
+        np.concatenate((joules[:1], series.joules)),
+        np.concatenate(([period / math.sqrt(12)], series.u_times)),
+    )
+
+
 class _CounterRecording(Recording):
     def __init__(self, profiler: CounterProfiler) -> None:
         self._profiler = profiler
@@ -290,7 +308,7 @@ class _CounterRecording(Recording):
             return failure or (
                 f"the counter of {channel.id} stopped moving {silence:.1f} s before the end"
             )
-        return np.diff(series.at(borders))
+        return np.diff(_from_first(series, times, joules, period).at(borders))
 
     def close(self) -> None:
         self._times.clear()

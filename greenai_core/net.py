@@ -97,6 +97,27 @@ def net_energy(
     )
 
 
+def as_figure(window: WindowResult) -> Figure | None:
+    """The total of a window, J; None when a channel of it is missing."""
+    if (
+        window.energy_j is None
+        or window.low_j is None
+        or window.high_j is None
+        or window.repeat_low_j is None
+        or window.repeat_high_j is None
+    ):
+        return None
+    return Figure(
+        window.energy_j,
+        window.low_j,
+        window.high_j,
+        window.repeat_low_j,
+        window.repeat_high_j,
+        window.method,
+        f"total of the window {window.name!r}",
+    )
+
+
 def _power_of(window: WindowResult, id: str) -> float:
     joules = math.fsum(channel.energy_j for channel in window.channels if channel.id == id)
     return joules / window.duration_s

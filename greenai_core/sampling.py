@@ -49,7 +49,8 @@ class PowerSeries:
         """Joules between two instants and their standard uncertainty.
 
         Trapezoids between samples; the last value is held to each end. The
-        power is taken as free to jump anywhere between two samples.
+        power is taken as free to jump anywhere between two samples, and what
+        moves too fast for the samples is seen in their noise.
 
         Raises:
             ReadingError: samples are missing for too long a part of it.
@@ -61,10 +62,12 @@ class PowerSeries:
         corners = [(start, _power_at(times, watts, start))]
         corners += [(t, w) for t, w in zip(times, watts, strict=True) if start < t < end]
         corners += [(end, _power_at(times, watts, end))]
-        joules = variance = 0.0
+        joules = variance = squares = 0.0
         for (t0, w0), (t1, w1) in pairwise(corners):
             joules += (w0 + w1) / 2 * (t1 - t0)
             variance += trapezoid_variance(w0, w1, t1 - t0)
+            squares += (t1 - t0) ** 2
+        variance += squares * _noise(watts)
         if len(corners) < 4:
             # Fewer than two samples inside say nothing of how the power moved there.
             variance += joules**2 / 12
@@ -82,6 +85,18 @@ class PowerSeries:
                 f"{self.channel.id} gave no power for {gap:.1f} s of the window"
                 + (f": {self.failure}" if self.failure else "")
             )
+
+
+def _noise(watts: Sequence[float]) -> float:
+    """Variance of what differs from one sample to the next and is gone again, W².
+
+    Neighbouring steps of white noise undo each other: their product is −σ² on
+    average. Those of power that the samples can follow do not.
+    """
+    if len(watts) < 3:
+        return 0.0
+    steps = np.diff(watts)
+    return max(-float(np.mean(steps[1:] * steps[:-1])), 0.0)
 
 
 def _power_at(times: Sequence[float], watts: Sequence[float], instant: float) -> float:

@@ -57,25 +57,24 @@ class Window:
     The figures are there once the window has ended.
     """
 
+    # Defaults of the class, since making a window is part of what it costs to measure one.
+    _duration: float | None = None
+    _result: WindowResult | None = None
+
     def __init__(self, session: Session, name: str, accelerators: Collection[str] | None) -> None:
         self.name = name
         self._session = session
         self._accelerators = accelerators
-        self._begun: list[Any] = []
-        self._start = 0.0
-        self._duration: float | None = None
-        self._sources: tuple[Source, ...] = ()
-        self._ended: list[Callable[[], Sequence[Reading]]] = []
-        self._result: WindowResult | None = None
 
     def __enter__(self) -> Self:
         settle()
         self._sources = self._session.sources
-        self._begun.clear()
         self._duration = self._result = None
+        self._begun: list[tuple[Profiler, Any]] = []
         try:
             for source in self._sources:
-                self._begun.append(source.profiler.begin())
+                profiler = source.profiler
+                self._begun.append((profiler, profiler.begin()))
         except BaseException:
             self._end()
             raise
@@ -93,9 +92,8 @@ class Window:
         self._end()
 
     def _end(self) -> None:
-        self._ended = [
-            source.profiler.finish(begun)
-            for source, begun in zip(self._sources, self._begun, strict=False)
+        self._ended: list[Callable[[], Sequence[Reading]]] = [
+            profiler.finish(begun) for profiler, begun in self._begun
         ]
 
     def _readings(self) -> Iterator[tuple[str, Reading]]:
@@ -461,6 +459,8 @@ def settle() -> None:
     Energy read before the accelerator has finished belongs to nobody.
     """
     torch = sys.modules.get("torch")
+    if torch is None:
+        return
     cuda = getattr(torch, "cuda", None)
     if cuda is not None and cuda.is_initialized():
         cuda.synchronize()

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from ..loop import LoopSettings
-from ..results import InferenceResult
-from ..session import MeasurementInterrupted, Session
+from greenai_core.loop import LoopSettings
+from greenai_core.session import MeasurementInterrupted, Session
+
 from . import costs, options, output, sensors
 from .faults import Faults
 from .models import Choice, choose
@@ -59,7 +59,7 @@ def command(
       greenai bench *.onnx --precision 1% --max-time 120 --out results
       greenai bench net.pt --class mynets:Net --input-shape 1x3x224x224
       greenai bench big.onnx --batch-size 8 --device cuda:0 -p nvml --json
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     configured = options.configuration(flags)
     settings = configured.settings
     given = options.model_flags(flags)
@@ -130,7 +130,6 @@ def measure_all(
                 )
         except MeasurementInterrupted as error:
             progress.clear()
-            assert isinstance(error.result, InferenceResult)
             keep(report, error.result, faults)
             raise
         except Exception as error:  # noqa: BLE001  # one bad model must not stop the others

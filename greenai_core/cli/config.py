@@ -8,6 +8,7 @@ table ``[tool.greenai]``, from the current folder upwards; the user's is
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import os
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from greenai_core.errors import ConfigError
 
 DEFAULT = "default"
 
@@ -153,7 +154,7 @@ def _consistent(settings: Settings, origins: Mapping[str, str]) -> Settings:
 
 def _user_file() -> tuple[Path | None, Mapping[str, Any]]:
     folder = os.environ.get("XDG_CONFIG_HOME", "")
-    base = Path(folder) if os.path.isabs(folder) else Path(os.path.expanduser("~/.config"))
+    base = Path(folder) if Path(folder).is_absolute() else Path("~/.config").expanduser()
     path = base / "greenai" / "config.toml"
     return (path, _read(path)) if path.is_file() else (None, {})
 
@@ -172,11 +173,8 @@ def _project_file(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
+    # The standard library has it since 3.11.
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         data: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

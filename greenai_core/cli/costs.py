@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..channels import MODELLED
-from ..results import Figure, InferenceResult, MissingChannel, Report, TrainingResult
+from greenai_core.channels import MODELLED
+from greenai_core.results import Figure, InferenceResult, MissingChannel, Report, TrainingResult
+
 from . import figures, output
 from .sensors import NO_SENSOR
 
@@ -132,7 +133,7 @@ def _totals(costs: Sequence[Cost], names: Sequence[str]) -> str:
         )
         for name, c in zip(names, costs, strict=True)
     ]
-    goal = f"±{figures.percent(costs[0].target)}?".replace(" ", "")
+    goal = f"±{costs[0].target * 100:.3g}%?"
     return output.table(("model", f"one {unit}", "95 % interval", "time", "power", goal), rows)
 
 

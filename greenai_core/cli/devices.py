@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from .. import registry
-from ..channels import Channel, joined_method
-from ..errors import GreenAIError, NoSensorError, PluginUnavailable
-from ..profiler import PowerLimit, PowerLimiter, Profiler
-from ..results import Skipped
+from greenai_core import registry
+from greenai_core.channels import Channel, joined_method
+from greenai_core.errors import GreenAIError, NoSensorError, PluginUnavailable
+from greenai_core.profiler import PowerLimit, PowerLimiter, Profiler
+from greenai_core.results import Skipped
+
 from . import figures, options, output
 from .config import Settings
 from .sensors import NO_SENSOR, all_modelled, session_for
@@ -92,7 +93,7 @@ def command(as_json: bool, **flags: Any) -> None:
       greenai devices
       greenai devices --json | jq '.profilers[] | select(.state=="ready").name'
       greenai devices -O wattmeter.url=http://192.0.2.7
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
     with output.stdout_kept_clean():
         profilers = look_at_profilers(settings)
@@ -222,7 +223,7 @@ def _row(profiler: ProfilerState) -> tuple[str, str, str]:
     if profiler.state == READY:
         count = len(profiler.channels)
         remarks.append(f"{count} channel{'' if count == 1 else 's'}")
-    if not profiler.automatic:
+    if profiler.state != BROKEN and not profiler.automatic:
         remarks.append("only when asked for by name")
     if profiler.state != BROKEN and not profiler.seen_on_hardware:
         remarks.append("not yet run on hardware")

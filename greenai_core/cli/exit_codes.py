@@ -6,7 +6,7 @@ import errno
 
 import click
 
-from ..errors import (
+from greenai_core.errors import (
     ConfigError,
     GradeError,
     MeasurementError,
@@ -15,6 +15,7 @@ from ..errors import (
     PowerCapError,
     SchemaError,
 )
+
 from .output import OutputError
 
 OK = 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import traceback
+from pathlib import Path
 
 import click
 
@@ -36,7 +36,7 @@ class Faults:
         if state and state.debug:
             note("".join(traceback.format_exception(error)).rstrip())
         text = message(error)
-        if subject and os.path.basename(subject) not in text:
+        if subject and Path(subject).name not in text:
             text = f"{subject}: {text}"
         self.tell(text, exit_codes.of(error))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..results import Figure
+from greenai_core.results import Figure
 
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 UNKNOWN = "unknown"
@@ -44,6 +44,14 @@ def ends(low: float, high: float, unit: str) -> str:
     return f"{_rounded(low / factor, half)} – {_rounded(high / factor, half)} {prefix}{unit}"
 
 
+def with_ends(value: float, low: float, high: float, unit: str) -> str:
+    """A value and its interval in one unit: ``"3.030 J (3.018 to 3.042)"``."""
+    factor, prefix = _prefix(max(abs(low), abs(high)))
+    half = (high - low) / 2 / factor
+    shown = [_rounded(number / factor, half) for number in (value, low, high)]
+    return f"{shown[0]} {prefix}{unit} ({shown[1]} to {shown[2]})"
+
+
 def percent(share: float) -> str:
     """``0.0142`` -> ``"1.4 %"``."""
     if 0 < abs(share) < 1e-4:
@@ -66,10 +74,10 @@ def _significant(value: float, digits: int) -> str:
 
 
 def _rounded(value: float, half: float) -> str:
-    """The value to the second significant digit of its half-width; 3 to 6 digits in all."""
+    """The value to the second significant digit of its half-width, 6 digits at most."""
     if value == 0:
         return "0"
-    size = math.floor(math.log10(abs(value)))
+    size = math.floor(math.log10(max(abs(value), half)))
     places = 1 - math.floor(math.log10(half)) if half > 0 else 5 - size
     places = min(max(places, 2 - size), 5 - size)
     return f"{round(value, places):.{max(places, 0)}f}"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import click
 
-from ..errors import GreenAIError
+from greenai_core.errors import GreenAIError
+
 from . import exit_codes
 from .output import abandon_stdout, complain, note
 from .signals import INTERRUPTS
@@ -103,7 +104,7 @@ def cli(context: click.Context) -> None:
 
     Results go to stdout, everything else to stderr; --json is for machines.
     Exit codes: 0 fine, 2 usage, 3 plugin, 4 model, 5 sensor, 6 output, 7 report.
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         context.exit(exit_codes.USAGE)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigError
-from ..model import DLLibrary
-from ..model_factory import factory
+from greenai_core.errors import ConfigError
+from greenai_core.model import DLLibrary
+from greenai_core.model_factory import factory
+
 from .faults import Faults
 from .options import ModelFlags
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import ConfigError
+from greenai_core.errors import ConfigError
+
 from .config import Configuration, configure
 
 F = TypeVar("F", bound=Callable[..., Any])

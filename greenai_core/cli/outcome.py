@@ -36,7 +36,7 @@ def tell(cost: costs.Cost, faults: Faults) -> None:
 def show(report: ReportFile, as_json: bool) -> None:
     """The results on stdout, and where the report is."""
     if as_json:
-        output.emit_json(report.report)
+        output.emit_bytes(report.content())
     else:
         output.emit(costs.text(report.report))
     if report.written:

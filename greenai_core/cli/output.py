@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import GreenAIError
-from ..results import to_json, write_atomically
+from greenai_core.errors import GreenAIError
+from greenai_core.results import to_json, write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -29,7 +29,7 @@ def command(models: tuple[str, ...], as_json: bool, **flags: Any) -> None:
       greenai params resnet50.onnx
       greenai params *.onnx *.keras | jq '.[] | [.path, .total] | @tsv' -r
       greenai params weights.pt --format pytorch
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     faults = Faults()
     counts = []
     with output.stdout_kept_clean():

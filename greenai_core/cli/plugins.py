@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from .. import registry
-from ..errors import GreenAIError
-from ..export import Exporter
-from ..grading import Grader
-from ..model import DLLibrary
-from ..model_factory import available
-from ..profiler import PowerLimiter, Profiler
+from greenai_core import registry
+from greenai_core.errors import GreenAIError
+from greenai_core.export import Exporter
+from greenai_core.grading import Grader
+from greenai_core.model import DLLibrary
+from greenai_core.model_factory import available
+from greenai_core.profiler import PowerLimiter, Profiler
+
 from . import options, output
 
 CONTRACTS: Mapping[str, type] = {
@@ -59,7 +60,7 @@ def command(as_json: bool) -> None:
     Examples:
       greenai plugins
       greenai plugins --json | jq '.[] | select(.state != "ok")'
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     with output.stdout_kept_clean():
         states = [state for group in registry.GROUPS for state in look_at(group)]
     if as_json:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import environment
-from ..results import Report, Result, Skipped, dump
+from greenai_core import environment
+from greenai_core.results import Report, Result, Skipped, dump
+
 from . import output
 from .signals import INTERRUPTS
 
@@ -77,13 +78,14 @@ class ReportFile:
         self._save()
 
     def finish(self) -> None:
-        """Nothing more will be added.
+        """Nothing more will be added. A report without results is not written.
 
         Raises:
             OutputError: it cannot be written.
         """
         self._complete = True
-        self._save()
+        if self._results:
+            self._save()
 
     def _save(self) -> None:
         self.written = False

@@ -11,9 +11,10 @@ from typing import Any
 import click
 import numpy as np
 
-from ..errors import ConfigError
-from ..inputs import to_inputs
-from ..model import DLLibrary
+from greenai_core.errors import ConfigError
+from greenai_core.inputs import to_inputs
+from greenai_core.model import DLLibrary
+
 from . import options, output
 from .faults import Faults
 from .models import choose
@@ -52,7 +53,7 @@ def command(
       greenai run bert.onnx --input tokens.npz --output hidden.npz
       greenai run net.pt --class mynets:Net --input-shape 1x3x224x224
       greenai run resnet50.onnx --batch-size 8 --device cpu --json
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     if output_path is not None and not output_path.endswith(".npz"):
         raise ConfigError(f"--output {output_path}: its name must end with .npz")
     settings = options.configuration(flags).settings

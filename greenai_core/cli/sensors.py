@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import registry
-from ..channels import Channel
-from ..errors import ConfigError
-from ..loop import LoopSettings
-from ..results import Skipped
-from ..session import Session
+from greenai_core import registry
+from greenai_core.channels import Channel
+from greenai_core.errors import ConfigError
+from greenai_core.loop import LoopSettings
+from greenai_core.session import Session
+
 from .config import Settings, public
-from .output import note, one_line
+from .output import note
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def opened(settings: Settings) -> Iterator[Session]:
             raise ConfigError(f"a profiler refuses an option: {error}") from error
         raise
     try:
-        tell_skipped(session.skipped)
+        tell_skipped(session)
         yield session
     finally:
         session.close()
@@ -51,11 +51,12 @@ def session_for(settings: Settings) -> Session:
     return Session(wanted, options=settings.profiler)
 
 
-def tell_skipped(skipped: Sequence[Skipped]) -> None:
+def tell_skipped(session: Session) -> None:
     """One line on stderr: which sensors ``auto`` left out."""
-    if skipped:
-        reasons = "; ".join(f"{s.profiler} ({one_line(s.reason)})" for s in skipped)
-        note(f"greenai: not used: {reasons}. `greenai devices` tells the remedies")
+    used = {source.profiler.name for source in session.sources}
+    names = dict.fromkeys(s.profiler for s in session.skipped if s.profiler not in used)
+    if names:
+        note(f"greenai: not used: {', '.join(names)} (`greenai devices` tells why)")
 
 
 def all_modelled(channels: Sequence[Channel]) -> bool:

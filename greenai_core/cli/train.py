@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from ..errors import ConfigError, ModelInputError
-from ..session import MeasurementInterrupted
-from . import costs, options, output, sensors
+from greenai_core.errors import ConfigError, ModelInputError
+from greenai_core.model import Trainable
+from greenai_core.session import MeasurementInterrupted
+
+from . import costs, exit_codes, options, output, sensors
 from .faults import Faults
 from .models import choose
 from .outcome import finish, keep, show, tell
@@ -75,7 +77,7 @@ def command(
       greenai train net.pt --class mynets:Net --data digits.npz --steps 200
       greenai train net.keras --data digits.npz --optimizer adam --lr 0.001
       greenai train net.keras --data digits.npz --save trained.keras --json
-    """
+    """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
     given = options.model_flags(
         flags,
@@ -125,7 +127,7 @@ def command(
             finally:
                 progress.clear()
             if save_path is not None:
-                save(trainable, Path(save_path))
+                save(trainable, Path(save_path), faults)
         if not interrupted:
             finish(report, faults)
     finally:
@@ -136,17 +138,14 @@ def command(
     click.get_current_context().exit(faults.code)
 
 
-def save(trainable: Any, path: Path) -> None:
-    """Write the trained model.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+def save(trainable: Trainable, path: Path, faults: Faults) -> None:
+    """Write the trained model; the figures are shown even if that fails."""
     try:
         trainable.save(path)
-    except OSError as error:
-        raise output.cannot_write(path, error) from error
-    output.note(f"greenai: trained model written to {path}")
+    except Exception as error:  # noqa: BLE001  # whatever the library raises, it is not written
+        faults.tell(f"the trained model is not written to {path}: {error}", exit_codes.OUTPUT)
+    else:
+        output.note(f"greenai: trained model written to {path}")
 
 
 def read_data(path: Path) -> tuple[Mapping[str, Any], Any]:

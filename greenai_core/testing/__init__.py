@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .clock import VirtualClock as VirtualClock
     from .controls import SimulatedLimiter as SimulatedLimiter
     from .controls import SimulatedTelemetry as SimulatedTelemetry
+    from .exporter_suite import ExporterConformance as ExporterConformance
+    from .grader_suite import GraderConformance as GraderConformance
     from .hardware import Fails as Fails
     from .hardware import Fault as Fault
     from .hardware import Gives as Gives
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .hardware import power_gauge as power_gauge
     from .hardware import rapl_counter as rapl_counter
     from .hardware import vanishes as vanishes
+    from .limiter_suite import LimiterConformance as LimiterConformance
     from .model_suite import ModelConformance as ModelConformance
     from .nvml import NvmlSimulator as NvmlSimulator
     from .nvml_board import Pulses as Pulses
@@ -51,17 +54,21 @@ if TYPE_CHECKING:
     from .simulated import SimulatedPowerProfiler as SimulatedPowerProfiler
     from .simulated import SimulatedStreamProfiler as SimulatedStreamProfiler
     from .simulated import SimulatedWindowProfiler as SimulatedWindowProfiler
+    from .telemetry_suite import TelemetryConformance as TelemetryConformance
     from .wattmeters import FakeWattmeter as FakeWattmeter
     from .work import SimulatedWork as SimulatedWork
 
 _HOMES = {
     "clock": ("VirtualClock",),
     "controls": ("SimulatedLimiter", "SimulatedTelemetry"),
+    "exporter_suite": ("ExporterConformance",),
+    "grader_suite": ("GraderConformance",),
     "hardware": (
         "Fails", "Fault", "Gives", "Latch", "Resets", "SimulatedCounter",
         "SimulatedGauge", "Slow", "Sticks", "nvml_counter", "power_gauge", "rapl_counter",
         "vanishes",
     ),
+    "limiter_suite": ("LimiterConformance",),
     "model_suite": ("ModelConformance",),
     "nvml": ("NvmlSimulator",),
     "nvml_board": ("Pulses", "SimulatedBoard"),
@@ -77,6 +84,7 @@ _HOMES = {
         "SimulatedCounterProfiler", "SimulatedPowerProfiler", "SimulatedStreamProfiler",
         "SimulatedWindowProfiler",
     ),
+    "telemetry_suite": ("TelemetryConformance",),
     "wattmeters": ("FakeWattmeter",),
     "work": ("SimulatedWork",),
 }  # fmt: skip

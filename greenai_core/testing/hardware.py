@@ -253,7 +253,7 @@ def rapl_counter(
         wraps_at=wraps_at,
         update_period_s=latch.period_s,
         gain_uncertainty=gain_uncertainty,
-        gain_source="simulated" if gain_uncertainty else "",
+        gain_source="simulated",
         description="simulated RAPL counter",
     )
     return SimulatedCounter(channel, profile, latch, gain, 61.035e-6, start_count, faults)
@@ -275,6 +275,7 @@ def nvml_counter(
         COUNTER,
         resolution_j=1e-3,
         update_period_s=latch.period_s,
+        gain_source="simulated",
         description="simulated NVML energy counter",
     )
     return SimulatedCounter(channel, profile, latch, gain, faults=faults)
@@ -296,6 +297,7 @@ def power_gauge(
         component,
         SAMPLED,
         update_period_s=latch.period_s or None,
+        gain_source="simulated",
         description="simulated wattmeter",
     )
     return SimulatedGauge(channel, profile, latch, gain, faults)

@@ -49,7 +49,7 @@ class FileChecks(ModelHooks):
         cls = self.model_class
         assert cls.format, "format is empty"
         for suffix in cls.suffixes:
-            assert suffix.startswith((".", "/")), f"the suffix {suffix!r} has no dot"
+            assert "." in suffix, f"the suffix {suffix!r} has no dot"
             assert suffix == suffix.lower(), f"the suffix {suffix!r} is not in lower case"
         for option, text in cls.option_names.items():
             assert text.strip(), f"the option {option!r} has no help"
@@ -118,11 +118,9 @@ class FileChecks(ModelHooks):
             folder.mkdir()
         paths = self._lookalikes(text, b"This is no model, whatever it is called.\n" * 50)
         paths += self._lookalikes(image, b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4)
-        for path in self._lookalikes(archive, b""):
-            target = path / "readme.zip" if path.is_dir() else path
-            with zipfile.ZipFile(target, "w") as archive_file:
-                archive_file.writestr("readme.txt", "no model")
-            paths.append(path)
+        with zipfile.ZipFile(tmp_path / "readme.zip", "w") as zipped:
+            zipped.writestr("readme.txt", "no model")
+        paths += self._lookalikes(archive, (tmp_path / "readme.zip").read_bytes())
         for path in paths:
             assert self.model_class.recognises(path) is False, f"{path} is no model"
 
@@ -130,7 +128,7 @@ class FileChecks(ModelHooks):
     def test_does_not_recognise_what_it_cannot_read(self, tmp_path: Path) -> None:
         """Of a file that is not there the answer is False, not an error."""
         for suffix in self.model_class.suffixes or (".model",):
-            absent = tmp_path / f"absent{suffix.rstrip('/')}"
+            absent = tmp_path / f"absent{suffix}"
             assert self.model_class.recognises(absent) is False
 
     @check
@@ -191,14 +189,14 @@ class FileChecks(ModelHooks):
             assert path.name in str(failure), f"the error does not name the file: {failure}"
 
     def _lookalikes(self, folder: Path, content: bytes) -> list[Path]:
-        """Files with the endings of the format; a folder where the format is one."""
+        """Files with the endings of the format; for a folder, one with the same names in it."""
         (folder / "own").mkdir()
-        if self.make_file(folder / "own").is_dir():
-            path = folder / "model"
-            path.mkdir()
-            if content:
-                (path / "content.bin").write_bytes(content)
-            return [path]
+        own = self.make_file(folder / "own")
+        if own.is_dir():
+            for file in own.rglob("*"):
+                if file.is_file():
+                    file.write_bytes(content)
+            return [own]
         paths = [folder / f"model{suffix}" for suffix in self.model_class.suffixes]
         for path in paths:
             path.write_bytes(content)

@@ -94,3 +94,8 @@ def same(first: Mapping[str, Array], second: Mapping[str, Array]) -> bool:
 def misshapen(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The inputs with two axes too many."""
     return {name: array[np.newaxis, np.newaxis] for name, array in inputs.items()}
+
+
+def states_shapes(model: DLLibrary) -> bool:
+    """Whether the file itself says what shapes its inputs have."""
+    return all(spec.shape is not None for spec in model.signature())

@@ -12,7 +12,7 @@ from greenai_core.errors import ModelError, ModelInputError
 from greenai_core.model import DLLibrary, Layered, Trainable
 
 from .conformance import check
-from .model_hooks import ModelHooks, misshapen, same
+from .model_hooks import ModelHooks, misshapen, same, states_shapes
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -41,16 +41,23 @@ class TrainingChecks(ModelHooks):
         with self._able(tmp_path, "train") as model:
             losses = self._train(model.as_trainable())
         assert all(math.isfinite(loss) for loss in losses), f"losses {losses}"
-        assert losses[-1] < losses[0], f"the loss went from {losses[0]} to {losses[-1]}"
+        quarter = max(self.training_steps // 4, 1)  # dropout makes single losses noisy
+        first, last = sum(losses[:quarter]), sum(losses[-quarter:])
+        assert last < first, f"the losses were {losses}"
 
     @check
     def test_wrong_batch_is_refused(self, tmp_path: Path) -> None:
-        """``prepare_batch`` refuses inputs of another rank with a ModelInputError."""
+        """``prepare_batch`` refuses inputs of another rank with a ModelInputError.
+
+        Where the file does not state its shapes, ``step`` does.
+        """
         with self._able(tmp_path, "train") as model:
             inputs, targets = self.make_batch()
             trainable = model.as_trainable()
             with pytest.raises(ModelInputError):
-                trainable.prepare_batch(misshapen(inputs), targets)
+                batch = trainable.prepare_batch(misshapen(inputs), targets)
+                if not states_shapes(model):
+                    trainable.step(batch)
 
     @check
     def test_training_leaves_the_file_alone(self, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from .conformance import check, is_finite
 from .profiler_hooks import ProfilerHooks
 from .watching import watched
 
-CHANNEL_ID = re.compile(r"[a-z][a-z0-9_-]*:\S+")
+CHANNEL_ID = re.compile(r"[a-z][a-z0-9_-]*(:[^\s/]+(/[^\s/]+)?)?")
+"""``cpu:0/package``, ``gpu:GPU-uuid``, and ``psys``, of which a machine has one."""
 
 
 class LifeChecks(ProfilerHooks):
@@ -112,7 +113,7 @@ class ChannelChecks(ProfilerHooks):
 
     @check
     def test_ids_are_well_formed_and_unique(self) -> None:
-        """Ids are ``kind:device`` or ``kind:device/part``, and no two are alike."""
+        """Ids are ``kind``, ``kind:device`` or ``kind:device/part``, and no two are alike."""
         with self._opened() as profiler:
             ids = [channel.id for channel in profiler.channels]
             assert ids, "an open profiler has no channels"

@@ -7,6 +7,7 @@ watts, energies joules.
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 import random
@@ -166,10 +167,20 @@ class Bursts(PowerProfile):
 
     def energy(self, start: float, end: float) -> float:
         """Energy between two instants, J."""
-        first = max(bisect.bisect_right(self.spans, (start, math.inf)) - 1, 0)
-        last = bisect.bisect_right(self.spans, (end, math.inf))
-        busy = math.fsum(max(min(b, end) - max(a, start), 0.0) for a, b in self.spans[first:last])
-        return self.idle_w * (end - start) + (self.busy_w - self.idle_w) * busy
+        busy_s = self._busy_until(end) - self._busy_until(start)
+        return self.idle_w * (end - start) + (self.busy_w - self.idle_w) * busy_s
+
+    @functools.cached_property
+    def _busy_before(self) -> list[float]:
+        """Busy seconds before each span."""
+        return list(itertools.accumulate((b - a for a, b in self.spans), initial=0.0))
+
+    def _busy_until(self, t: float) -> float:
+        index = bisect.bisect_right(self.spans, (t, math.inf)) - 1
+        if index < 0:
+            return 0.0
+        start, end = self.spans[index]
+        return self._busy_before[index] + min(t, end) - start
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,22 @@ if TYPE_CHECKING:
 
 KINDS = ("shelly1", "shelly2", "tasmota")
 
-FAULTS = ("500", "503", "reset", "hang", "half", "html", "wrong", "negative", "nan", "null")
+FAULTS = (
+    "500",
+    "503",
+    "reset",
+    "hang",
+    "half",
+    "html",
+    "wrong",
+    "moved",
+    "negative",
+    "nan",
+    "null",
+)
 """``hang``: no answer until the meter is closed; ``half``: a JSON cut in the
-middle; ``wrong``: JSON of another shape; ``reset``: the connection is cut."""
+middle; ``wrong``: JSON of another shape;
+``moved``: a redirection to the same answer; ``reset``: the connection is cut."""
 
 _BAD_POWER = {"negative": -12.5, "nan": math.nan, "null": None}
 
@@ -190,6 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = meter.answer(self.path, power)
         if fault in ("500", "503"):
             self._send(int(fault), b"", "text/plain")
+        elif fault == "moved":
+            self._send(302, b"", "text/plain", location=self.path)
         elif fault == "html":
             self._send(200, b"<html><body>Please log in</body></html>", "text/html")
         elif fault == "wrong":
@@ -202,10 +217,12 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.dumps(content).encode()
             self._send(200, body[: len(body) // 2] if fault == "half" else body, "application/json")
 
-    def _send(self, status: int, body: bytes, kind: str) -> None:
+    def _send(self, status: int, body: bytes, kind: str, location: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if location:
+            self.send_header("Location", location)
         self.end_headers()
         self.wfile.write(body)
 

@@ -6,6 +6,7 @@ import contextlib
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import kit
 import numpy as np
@@ -26,7 +27,7 @@ def breaks(check):
 
 @breaks("test_class_facts_are_stated")
 class HelplessOption(NpzNet):
-    option_names = {"rate": ""}
+    option_names = MappingProxyType({"rate": ""})
 
 
 @breaks("test_missing_library_names_the_extra")

@@ -6,8 +6,8 @@ import dataclasses
 import itertools
 import os
 import time
+from pathlib import Path
 
-from greenai_core import Observation, PluginUnavailable, PowerCapError, ReadingError
 from kit import breaks
 from reference_others import (
     ExporterReference,
@@ -19,6 +19,8 @@ from reference_others import (
     ReferenceTelemetry,
     TelemetryReference,
 )
+
+from greenai_core import Observation, PluginUnavailable, PowerCapError, ReadingError
 
 # Telemetry
 
@@ -77,7 +79,7 @@ def limiter(check):
 class LooksAtOnce(ReferenceLimiter):
     def __init__(self, boards):
         super().__init__(boards)
-        os.listdir("/")
+        list(Path("/").iterdir())
 
 
 @limiter("test_present_hardware_is_available")
@@ -247,8 +249,8 @@ class UsesUpOptions(ReferenceGrader):
 @grader("test_grading_touches_nothing")
 class LooksScalesUp(ReferenceGrader):
     def grade(self, measured):
-        with open(os.devnull):
-            return super().grade(measured)
+        Path(os.devnull).read_bytes()
+        return super().grade(measured)
 
 
 @grader("test_more_energy_is_never_better")
@@ -324,9 +326,9 @@ class AddsToTheReport(ReferenceExporter):
 @exporter("test_exporting_touches_nothing")
 class WritesAFile(ReferenceExporter):
     def export(self, report):
-        with open(os.devnull, "wb") as file:
-            file.write(super().export(report))
-        return super().export(report)
+        content = super().export(report)
+        Path(os.devnull).write_bytes(content)
+        return content
 
 
 @exporter("test_energies_are_the_report_s")

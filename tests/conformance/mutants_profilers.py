@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from kit import breaks
@@ -31,15 +33,14 @@ def counter(check):
 
 @counter("test_class_facts_are_stated")
 class HelpForNoOption(ReferenceCounter):
-    option_names = {"colour": "of the meter"}
+    option_names = MappingProxyType({"colour": "of the meter"})
 
 
 @counter("test_constructor_opens_nothing")
 class LooksAtOnce(ReferenceCounter):
     def __init__(self, meter=None):
         super().__init__(meter)
-        with open(os.devnull):
-            pass
+        Path(os.devnull).read_bytes()
 
 
 @counter("test_needs_no_options")
@@ -119,7 +120,7 @@ def stating(check, **changes):
     return counter(check)(States)
 
 
-stating("test_ids_are_well_formed_and_unique", id="core")
+stating("test_ids_are_well_formed_and_unique", id="Core 0")
 stating("test_containers_exist", contained_in="cpu:9/package")
 stating("test_gain_uncertainty_has_a_source", gain_source="")
 stating("test_update_periods_are_positive", update_period_s=0.0)

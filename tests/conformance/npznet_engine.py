@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 
 def load(path):
     """Weights and biases by name."""
-    with open(path, "rb") as file, np.load(file) as stored:
+    with Path(path).open("rb") as file, np.load(file) as stored:
         return {name: stored[name] for name in stored.files if name != "npznet"}
 
 
@@ -46,5 +48,5 @@ def gradients(weights, x, target):
 
 
 def save(path, weights):
-    with open(path, "wb") as file:
+    with Path(path).open("wb") as file:
         np.savez(file, npznet=np.array(1), **weights)

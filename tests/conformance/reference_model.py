@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from types import MappingProxyType
 
 import numpy as np
 
@@ -29,8 +30,8 @@ WEIGHTS = {
 class NpzNet(DLLibrary):
     format = "npznet"
     suffixes = (".npznet",)
-    requires = {"npznet_engine": "npznet"}
-    option_names = {"rate": "learning rate of training"}
+    requires = MappingProxyType({"npznet_engine": "npznet"})
+    option_names = MappingProxyType({"rate": "learning rate of training"})
 
     @classmethod
     def recognises(cls, path):

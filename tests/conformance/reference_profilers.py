@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 from greenai_core import (
     Channel,
@@ -52,7 +53,7 @@ class OnMeter:
     """What the four kinds have in common."""
 
     name = "reference"
-    option_names = {"meter": "the meter to read"}
+    option_names = MappingProxyType({"meter": "the meter to read"})
     method = "sampled"
 
     def __init__(self, meter=None):

@@ -7,7 +7,6 @@ import mutants_models  # noqa: F401  # likewise
 import mutants_others  # noqa: F401  # likewise
 import mutants_profilers  # noqa: F401  # likewise
 import pytest
-from greenai_core.testing.telemetry_suite import TelemetryConformance
 from kit import MUTANTS
 
 from greenai_core.testing.conformance import verdicts
@@ -21,6 +20,7 @@ from greenai_core.testing.profiler_suite import (
     StreamConformance,
     WindowConformance,
 )
+from greenai_core.testing.telemetry_suite import TelemetryConformance
 
 SUITES = (
     ModelConformance,

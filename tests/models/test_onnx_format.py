@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from greenai_plugins.models.accelerators import cuda_channels, cuda_ordinal
-from greenai_plugins.models.onnx_format import OnnxModel
 
 from greenai_core import (
-    GreenAIError,
     ModelInputError,
     ModelLoadError,
     ModelUnrecognised,
@@ -21,6 +19,8 @@ from greenai_core import (
     PluginUnavailable,
     factory,
 )
+from greenai_plugins.models.accelerators import cuda_channels, cuda_ordinal
+from greenai_plugins.models.onnx_format import OnnxModel
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -66,7 +66,9 @@ def save(path: Path, nodes: list[Any], initializers: list[Any] = (), **options: 
 @pytest.fixture
 def linear(tmp_path: Path) -> Path:
     weights = [tensor("w", 4, 3), tensor("b", 3)]
-    return save(tmp_path / "linear.onnx", [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], weights)
+    return save(
+        tmp_path / "linear.onnx", [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], weights
+    )
 
 
 def count(path: Path) -> ParameterCount:
@@ -270,9 +272,7 @@ def test_external_weights_are_counted_without_their_file(tmp_path: Path, linear:
     big = numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
     model.graph.initializer[0].CopyFrom(big)
     path = tmp_path / "external.onnx"
-    onnx.save(
-        model, path, save_as_external_data=True, location="weights.bin", size_threshold=0
-    )
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     (tmp_path / "weights.bin").unlink()
     assert count(path).total == 15
     with pytest.raises(ModelLoadError, match=r"external\.onnx"):
@@ -283,17 +283,16 @@ def test_external_weights_are_counted_without_their_file(tmp_path: Path, linear:
 
 
 def test_every_truncation_is_one_clear_error(linear: Path) -> None:
+    """But where only one of the two operator sets is missing: that is a model, too."""
     whole = linear.read_bytes()
-    for length in range(len(whole)):
+    first_set = len(whole) - len(helper.make_opsetid("mine", 1).SerializeToString()) - 2
+    for length in range(1, first_set):
         linear.write_bytes(whole[:length])
-        try:
-            found = count(linear)
-        except ModelLoadError as error:
-            assert str(linear) in str(error)
-            assert "\n" not in str(error)
-        else:  # only the last operator set is missing
-            assert found.total == 15
-            assert length > len(whole) - 12
+        with pytest.raises(ModelLoadError, match=r"linear\.onnx") as caught:
+            count(linear)
+        assert "\n" not in str(caught.value)
+    linear.write_bytes(whole[:first_set])
+    assert count(linear).total == 15
 
 
 def test_random_damage_never_escapes_as_another_error(linear: Path) -> None:
@@ -304,10 +303,8 @@ def test_random_damage_never_escapes_as_another_error(linear: Path) -> None:
         for position in rng.integers(0, len(whole), 3):
             damaged[position] = rng.integers(0, 256)
         linear.write_bytes(damaged)
-        try:
+        with contextlib.suppress(ModelLoadError):
             count(linear)
-        except GreenAIError:
-            pass
 
 
 def test_dimensions_must_fit_the_data(tmp_path: Path) -> None:

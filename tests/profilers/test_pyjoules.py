@@ -14,6 +14,8 @@ pytest.importorskip("pyJoules")
 import pynvml
 from pyJoules.device import rapl_device
 
+from greenai_core.testing.clock import VirtualClock
+from greenai_core.testing.profiler_suite import WindowConformance
 from greenai_plugins.profilers.pyjoules_adapter import PyJoulesProfiler
 
 # pyJoules never closes the files that it reads.
@@ -35,22 +37,6 @@ class Powercap:
         (folder / "max_energy_range_uj").write_text(f"{range_uj}\n")
         (folder / "energy_uj").write_text(f"{uj}\n")
         return folder / "energy_uj"
-
-
-class SetClock:
-    """A clock that stands where it is put."""
-
-    def __init__(self):
-        self.time = 0.0
-
-    def now(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.time += seconds
-
-    def repeat(self, call, delay):
-        raise AssertionError("pyJoules is read at start and stop only")
 
 
 @pytest.fixture
@@ -88,8 +74,42 @@ def gpus(monkeypatch):
 
 def opened(clock=None):
     profiler = PyJoulesProfiler()
-    profiler.open(clock or SetClock())
+    profiler.open(clock or VirtualClock())
     return profiler
+
+
+class TestConformance(WindowConformance):
+    """One socket at 30 W with its memory at 5 W."""
+
+    @pytest.fixture(autouse=True)
+    def _tree(self, powercap, monkeypatch):
+        self.powercap, self.monkeypatch = powercap, monkeypatch
+
+    def make_hardware(self):
+        self.clock = VirtualClock()
+        self.files = {
+            "cpu:0/package": (30.0, self.powercap.add("package-0", 0)),
+            "cpu:0/dram": (5.0, self.powercap.add("dram", 0, 0)),
+        }
+
+    def make_profiler(self):
+        return PyJoulesProfiler()
+
+    def make_absent(self):
+        self.monkeypatch.setattr(rapl_device, "RAPL_API_DIR", "/nowhere")
+        return PyJoulesProfiler()
+
+    def advance(self, seconds):
+        self.clock.sleep(seconds)
+        for watts, file in self.files.values():
+            if file.exists():
+                file.write_text(f"{round(watts * self.clock.now() * 1e6)}\n")
+
+    def true_energy(self, start, end, channel):
+        return self.files[channel][0] * (end - start)
+
+    def break_sensor(self, channel):
+        self.files[channel][1].unlink()
 
 
 def test_the_call_of_older_scripts(powercap):
@@ -159,7 +179,7 @@ def test_a_wrap_of_one_socket_leaves_the_others_their_joules(powercap):
 def test_a_window_in_which_a_wrap_could_hide_has_no_figure(powercap, range_uj, seconds, known):
     """1000 J at 500 W: after 2 s the difference says nothing any more."""
     file = powercap.add("package-0", 0, range_uj=range_uj)
-    profiler = opened(clock := SetClock())
+    profiler = opened(clock := VirtualClock())
     profiler.start()
     clock.sleep(seconds)
     file.write_text("9000000\n")
@@ -171,7 +191,7 @@ def test_a_window_in_which_a_wrap_could_hide_has_no_figure(powercap, range_uj, s
 def test_dram_has_its_own_range(powercap):
     powercap.add("package-0", 0)
     file = powercap.add("dram", 0, 0, range_uj=10**9)
-    profiler = opened(clock := SetClock())
+    profiler = opened(clock := VirtualClock())
     profiler.start()
     clock.sleep(3)
     file.write_text("9000000\n")
@@ -182,7 +202,7 @@ def test_dram_has_its_own_range(powercap):
 def test_a_counter_that_stands_still_is_stuck(powercap):
     """The constant zero of virtual machines must not become 0 J."""
     powercap.add("package-0", 0, uj=0)
-    profiler = opened(clock := SetClock())
+    profiler = opened(clock := VirtualClock())
     profiler.start()
     clock.sleep(1.5)
     window = profiler.stop()
@@ -270,7 +290,7 @@ def test_windows_cannot_nest(powercap):
 
 def test_repeated_work_adds_up(powercap):
     file = powercap.add("package-0", 0, uj=0)
-    profiler = opened(clock := SetClock())
+    profiler = opened(clock := VirtualClock())
     recording = profiler.record()
     for step in range(5):
         file.write_text(f"{step * 2_000_000}\n")

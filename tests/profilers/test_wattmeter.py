@@ -65,6 +65,16 @@ def test_reads_the_power_of_each_kind(kind, asked):
         profiler.close()
 
 
+def test_a_redirection_is_not_followed():
+    """It could lead anywhere; the url that was given is the one to mend."""
+    with FakeWattmeter("shelly2") as meter:
+        profiler = opened(meter)
+        meter.fail("moved")
+        with pytest.raises(ReadingError, match="status 302"):
+            profiler.read_power(profiler.channels[0])
+        profiler.close()
+
+
 def test_probes_only_once():
     """After opening, only the path that answered is asked."""
     with FakeWattmeter("tasmota") as meter:
@@ -133,6 +143,7 @@ def test_a_failure_of_some_seconds_does_not_lose_the_measurement(fault, clock):
         ("half", "not JSON"),
         ("html", "text/html"),
         ("wrong", "no apower"),
+        ("moved", "status 302"),
         ("negative", "-12.5"),
         ("nan", "NaN"),
         ("null", "None"),

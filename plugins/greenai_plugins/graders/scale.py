@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -215,7 +216,7 @@ def _limits(thresholds: object) -> tuple[float, ...]:
             "'thresholds' of the scale must give one ratio to each of A, B, C, D, E, F"
         )
     limits = tuple(_positive(thresholds[letter], f"thresholds.{letter}") for letter in wanted)
-    if any(after <= before for before, after in zip(limits, limits[1:], strict=False)):
+    if any(after <= before for before, after in itertools.pairwise(limits)):
         raise GradeError(f"'thresholds' of the scale do not rise from A to F: {limits}")
     return limits
 
@@ -236,7 +237,7 @@ def _refusals(measured: Gradable, scale: Scale | None) -> list[str]:
         found.append(f"the energy is of {has}, the scale is for {wants}")
     if measured.missing:
         found.append(
-            f"no figure for {', '.join(measured.missing)}: what is left would look better than it is"
+            f"no figure for {', '.join(measured.missing)}, and the rest alone would look better"
         )
     found += _energy_refusals(measured.net_energy_j)
     return [f"ungraded: {reason}" for reason in found]
@@ -288,7 +289,8 @@ def _next_step(scale: Scale, letter: str, high_j: float) -> str:
     better = LETTERS[LETTERS.index(letter) - 1]
     limit = scale.limit_j(better)
     change = f"{100 * (limit / high_j - 1):.0f}".replace("-", "−")
-    return f"{better} needs ≤ {limit:.3g} J/{scale.unit} ({change} % from the upper end of the interval)"
+    goal = f"{better} needs ≤ {limit:.3g} J/{scale.unit}"
+    return f"{goal} ({change} % for the upper end of the interval)"
 
 
 def _tier(measured: Gradable) -> str:

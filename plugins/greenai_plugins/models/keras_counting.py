@@ -21,6 +21,9 @@ Config = Mapping[str, Any]
 
 CONTAINERS = ("Sequential", "Functional", "Model")
 BATCH_NORMALISATION = "BatchNormalization"
+NORMALISATION = "Normalization"
+"""The layer that keeps mean and variance of the data: adapted to them, never trained."""
+
 MOVING = ("moving_mean", "moving_variance")
 """Statistics of a batch normalisation: saved, not trained."""
 
@@ -92,7 +95,8 @@ def _class(layer: Config) -> str:
     """Class of a layer; of a stranger's, a name that no layer of Keras has."""
     name = str(layer.get("class_name", ""))
     own = str(layer.get("module") or "keras").split(".")[0] == "keras"
-    return name if own and not layer.get("registered_name") else f"{layer.get('module')}>{name}"
+    registered = layer.get("registered_name") in (None, name)
+    return name if own and registered else f"{layer.get('module')}>{name}"
 
 
 def sublayers(layer: Config) -> list[Config]:
@@ -163,6 +167,8 @@ def _leaves(layer: Config) -> Iterator[Config]:
 
 def _frozen(layer: Config, weights: Sequence[Weight], model_trains: bool) -> set[Weight] | None:
     """Weights of one layer that training leaves alone; None where headers do not tell."""
+    if _class(layer) == NORMALISATION:
+        return set(weights)
     leaves = [leaf for leaf in _leaves(layer) if _class(leaf) != "InputLayer"]
     classes = {_class(leaf) for leaf in leaves}
     trains = {_trainable(leaf) and model_trains for leaf in leaves}

@@ -118,10 +118,10 @@ class KerasModel(DLLibrary):
                 "but not run. Save the whole model: model.save('model.keras')"
             )
         found = code(self.headers.config)
-        if found and not self.options.get("trust"):
+        if found and not runtime.trusted(self.options):
             return (
                 f"the file wants to run code that it holds itself ({', '.join(found)}). "
-                "If you trust who made it, give the option trust=true"
+                "If you trust who made it, pass --trust (in Python trust=True)"
             )
         return ""
 
@@ -154,7 +154,7 @@ class KerasModel(DLLibrary):
         """Load model and weights to the device."""
         where = runtime.place(self.device)
         keras = runtime.keras()
-        trust = bool(self.options.get("trust"))
+        trust = runtime.trusted(self.options)
         self._import_modules()
         missing = unregistered(self.headers.config, keras.saving.get_registered_object)
         if missing and not trust:
@@ -179,7 +179,8 @@ class KerasModel(DLLibrary):
         what = ", ".join(unknown) or "layers that are not Keras' own"
         return (
             f"{self.path} needs {what}. Name the modules that register them "
-            "(@keras.saving.register_keras_serializable) with the option imports=MODULE"
+            "(@keras.saving.register_keras_serializable): --model-option imports=MODULE "
+            "(in Python imports='MODULE')"
         )
 
     def _import_modules(self) -> None:

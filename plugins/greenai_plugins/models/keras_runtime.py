@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from greenai_core import ModelInputError, PluginUnavailable, TensorSpec
+from greenai_core import ModelInputError, ModelLoadError, PluginUnavailable, TensorSpec
 
 from .accelerators import cuda_channels, cuda_ordinal
 
@@ -89,6 +89,18 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def trusted(options: Mapping[str, Any]) -> bool:
+    """The option ``trust``, as Python or the command line gives it.
+
+    Raises:
+        ModelLoadError: it is neither true nor false.
+    """
+    given = str(options.get("trust", False)).lower()
+    if given not in ("true", "false", "1", "0", "yes", "no"):
+        raise ModelLoadError(f"trust is {given!r}: give true or false")
+    return given in ("true", "1", "yes")
 
 
 def place(device: str) -> Place:

@@ -125,9 +125,12 @@ class OnnxModel(DLLibrary):
         """The inputs where the session wants them: on a GPU as ONNX Runtime values.
 
         Raises:
-            ModelInputError: a type cannot be brought to the GPU.
+            ModelInputError: an input is missing or has another shape, or a type
+                cannot be brought to the GPU.
         """
         self.load()
+        for spec in self.signature():
+            _check(self.path, inputs.get(spec.name), spec)
         if self._ordinal is None:
             return dict(inputs)
         import onnxruntime
@@ -167,9 +170,7 @@ class OnnxModel(DLLibrary):
         import numpy as np
 
         values = [value if self._ordinal is None else value.numpy() for value in outputs]
-        return {
-            name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)
-        }
+        return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def accelerators(self) -> tuple[str, ...]:
         """The board of the CUDA device in use.
@@ -212,6 +213,19 @@ def _dtype(kind: str) -> str:
         name = kind[len("tensor(") : -1]
         return DTYPES.get(name, name)
     return kind
+
+
+def _check(path: Path, array: npt.NDArray[Any] | None, spec: TensorSpec) -> None:
+    if array is None:
+        raise ModelInputError(f"{path}: the data lack the input {spec}")
+    assert spec.shape is not None  # ONNX Runtime gives a list, empty for a scalar
+    fits = array.ndim == len(spec.shape) and all(
+        not isinstance(axis, int) or axis == size
+        for axis, size in zip(spec.shape, array.shape, strict=True)
+    )
+    if not fits:
+        shape = "x".join(map(str, array.shape)) or "scalar"
+        raise ModelInputError(f"{path}: the data have the shape {shape}, the model wants {spec}")
 
 
 def _line(error: Exception) -> str:

@@ -27,6 +27,9 @@ from .savedmodel_graph import DANGEROUS
 
 DEFAULT_SIGNATURE = "serving_default"
 
+FIRST_BYTES = (b"\x08", b"\x12")
+"""Tags of a ``SavedModel`` message: its schema version, or the first of its graphs."""
+
 
 class SavedModel(DLLibrary):
     """A SavedModel as Keras exports it, or as TensorFlow 1 or 2 saves it.
@@ -58,7 +61,12 @@ class SavedModel(DLLibrary):
     def recognises(cls, path: Path) -> bool:
         """Whether the folder (or the file in it) is a SavedModel."""
         path = Path(path)
-        return path.is_file() if path.name == PROTOBUF else (path / PROTOBUF).is_file()
+        protobuf = path if path.name == PROTOBUF else path / PROTOBUF
+        try:
+            with protobuf.open("rb") as file:
+                return file.read(1) in FIRST_BYTES
+        except OSError:
+            return False
 
     @functools.cached_property
     def contents(self) -> Contents:
@@ -112,10 +120,10 @@ class SavedModel(DLLibrary):
         except ModelError as error:
             return str(error)
         found = sorted(DANGEROUS & self.contents.graph.operations)
-        if found and not self.options.get("trust"):
+        if found and not runtime.trusted(self.options):
             return (
                 f"it holds the operations {', '.join(found)}, which run Python or touch files. "
-                "If you trust who made it, give the option trust=true"
+                "If you trust who made it, pass --trust (in Python trust=True)"
             )
         return ""
 
@@ -136,7 +144,7 @@ class SavedModel(DLLibrary):
         if len(self.contents.signatures) != 1:
             raise ModelError(
                 f"it has the signatures {known} and none is {DEFAULT_SIGNATURE}: "
-                "choose with the option signature=NAME"
+                "choose with --model-option signature=NAME (in Python signature='NAME')"
             )
         return next(iter(self.contents.signatures))
 

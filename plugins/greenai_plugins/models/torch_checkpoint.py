@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ def read(path: Path, trust: bool) -> Checkpoint:
         raise ModelLoadError(
             f"{path} was not written by torch.save. It may be truncated, or of another format"
         )
-    with loading(path, "PyTorch"), importable_here():
+    with loading(path, "PyTorch"), importable_here(), warnings.catch_warnings():
+        # PyTorch warns of its own internals when it reads quantised tensors.
+        warnings.filterwarnings("ignore", module=r"torch\.")
         mapped = found == torch_archive.SAVED and not torch_archive.compressed(path)
         try:
             loaded = torch.load(

@@ -31,7 +31,8 @@ def count_state(state: Mapping[str, Any], trainable: Callable[[str, Any], bool])
 
 def count_tensors(tensors: Iterable[tuple[Any, bool]]) -> ParameterCount:
     """Parameters in tensors, each with whether it is trainable."""
-    seen: set[tuple[int, int, int]] = set()
+    # Keeps the tensors, for the address of one that is gone may be another's.
+    seen: dict[tuple[int, int, int], Any] = {}
     counts = {True: 0, False: 0}
     size = 0
     for given, trainable in tensors:
@@ -39,7 +40,7 @@ def count_tensors(tensors: Iterable[tuple[Any, bool]]) -> ParameterCount:
         place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.numel())
         if place in seen or not _counts(tensor):
             continue
-        seen.add(place)
+        seen[place] = tensor
         counts[trainable] += tensor.numel()
         size += tensor.numel() * tensor.element_size()
     return ParameterCount(trainable=counts[True], non_trainable=counts[False], bytes=size)

@@ -155,7 +155,8 @@ def _weights(path: Path, module: Any) -> Iterator[tuple[Any, bool]]:
         if packed is not None and not hasattr(packed, "parameters"):
             yield from ((tensor, False) for tensor in _unpacked(path, packed))
     if hasattr(module, "inlined_graph"):
-        for node in module.inlined_graph.findAllNodes("prim::Constant"):
+        graph = module.inlined_graph  # its nodes live as long as it does
+        for node in graph.findAllNodes("prim::Constant"):
             if "torch.classes.quantized" in str(node.output().type()):
                 raise ModelLoadError(
                     f"{path} is frozen with packed quantised weights, which cannot be counted. "

@@ -155,7 +155,10 @@ class _Boards(Telemetry, Profiler):
         if len(lacking) == len(chosen) or (lacking and named):
             raise self._lacking([board for board, _ in lacking])
         if len(lacking) + len(failing) == len(chosen):
-            raise PluginUnavailable("; ".join(explain(nvml, *failure) for failure in failing))
+            raise PluginUnavailable(
+                "; ".join(explain(nvml, *failure) for failure in failing),
+                "See what nvidia-smi says of them",
+            )
         # One that fails now keeps its channel: its readings will say why there are no joules.
         without = [board for board, _ in lacking]
         return [board for board in chosen if board not in without]

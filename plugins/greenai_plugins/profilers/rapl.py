@@ -167,7 +167,7 @@ class RaplProfiler(CounterProfiler):
         if still:
             raise PluginUnavailable(
                 f"the counter {still[0].energy_file} does not move while others do",
-                "Reload the driver: sudo sh -c 'modprobe -r intel_rapl_msr; modprobe intel_rapl_msr'",
+                "Reload its driver: sudo modprobe -r intel_rapl_msr; sudo modprobe intel_rapl_msr",
             )
         dead = []
         for zone in zones:

@@ -1,0 +1,91 @@
+"""``greenai measure``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from greenai_core.results import CommandResult
+from greenai_core.session import Window
+
+from . import child, options, output, sensors
+from .command_report import deliver
+from .faults import Faults
+
+
+@click.command(
+    short_help="The energy of any command.",
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@options.sensor_options
+@click.option("--out", metavar="FILE", help="Write the report there, as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="JSON instead of the summary: on stdout after the command has ended, or to --out.",
+)
+def command(program: tuple[str, ...], out: str | None, as_json: bool, **flags: Any) -> None:
+    """The energy of any command.
+
+    Runs COMMAND and tells, on stderr, the joules of the machine's sensors from
+    its start to its end: gross, that is with everything else the machine did.
+    The command keeps its stdin, stdout and stderr; signals reach it; the exit
+    code is its own, 128+n when signal n ended it, whatever happened to the
+    sensors. Where greenai itself fails before the command starts it is 125, 126
+    if the command cannot be executed, 127 if it is not found.
+
+    --json prints the report on stdout once the command has ended; give --out
+    FILE to keep it apart from what the command printed.
+
+    \b
+    Examples:
+      greenai measure -- make -j8
+      greenai measure --out build.json -- make -j8
+      greenai measure --json -- ./quiet-job | jq .results[0].gross.energy_j
+      greenai measure -p rapl -- python train.py --epochs 3
+    """  # noqa: D301  # click takes \b for "keep these lines"
+    settings = options.configuration(flags).settings
+    with sensors.opened(settings) as session:
+        window = session.window("command")
+        code = run_in(window, program)
+        try:
+            result = CommandResult(
+                command=program,
+                exit_code=code,
+                gross=window.result,
+                idle_power_w=None,
+                net_energy_j=None,
+                idle_share=None,
+                utilisation_percent=None,
+                units=None,
+                unit=None,
+                grade=None,
+                warnings=(),
+            )
+            deliver("measure", result, settings, {}, as_json, out, session.skipped)
+        except Exception as error:  # noqa: BLE001  # the exit code stays the command's
+            Faults().add(error)
+    click.get_current_context().exit(code)
+
+
+def run_in(window: Window, program: tuple[str, ...]) -> int:
+    """Run a program inside a window; a sensor that fails does not change its exit code.
+
+    Raises:
+        Exit: it could not be started.
+    """
+    code = None
+    try:
+        with window:
+            code = child.run(program)
+    except child.CannotStartError as error:
+        output.complain(str(error))
+        raise click.exceptions.Exit(error.code) from error
+    except Exception as error:
+        if code is None:
+            raise
+        Faults().add(error)
+    return code

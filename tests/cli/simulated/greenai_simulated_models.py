@@ -1,0 +1,113 @@
+"""A model format of a few lines of JSON: one matrix, and how it misbehaves."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from greenai_core import Ability, DLLibrary, ParameterCount, TensorSpec, loading
+
+
+class TinyTraining:
+    def __init__(self, model):
+        self.model = model
+        self.rate = model.options.get("learning_rate", 0.01)
+
+    def prepare_batch(self, inputs, targets):
+        return inputs["x"], targets
+
+    def step(self, batch):
+        x, y = batch
+        error = x @ self.model.matrix - y
+        self.model.matrix = self.model.matrix - self.rate * x.T @ error / len(x)
+        self.last = float((error**2).mean())
+        self.model.work()
+
+    def synchronize(self):
+        pass
+
+    def loss(self):
+        return self.last
+
+    def save(self, path):
+        Path(path).write_text(json.dumps({"tiny": self.model.matrix.tolist()}))
+
+
+class TinyModel(DLLibrary):
+    """``{"tiny": [[…]], "seconds": 0.001, "crash": "…", "chatty": true}``."""
+
+    format = "tiny"
+    suffixes = (".tiny",)
+    option_names = {  # noqa: RUF012
+        "model_constructor": "accepted",
+        "learning_rate": "of training",
+        "optimizer": "accepted",
+    }
+
+    @classmethod
+    def recognises(cls, path):
+        try:
+            return path.read_bytes().startswith(b'{"tiny"')
+        except OSError:
+            return False
+
+    def content(self):
+        with loading(self.path, "tiny"):
+            return json.loads(self.path.read_text())
+
+    def count_parameters(self):
+        matrix = np.array(self.content()["tiny"])
+        return ParameterCount(matrix.size, 0, matrix.nbytes)
+
+    def load_weights(self):
+        content = self.content()
+        self.matrix = np.array(content["tiny"], dtype=np.float32)
+        self.seconds = content.get("seconds", 0.0)
+        self.crash = content.get("crash")
+        if content.get("chatty"):
+            print("a library that prints to stdout")
+
+    def signature(self):
+        return (TensorSpec("x", ("batch", len(self.content()["tiny"]))),)
+
+    def prepare(self, inputs):
+        return inputs["x"]
+
+    def work(self):
+        until = time.perf_counter() + self.seconds
+        while time.perf_counter() < until:
+            pass
+
+    def predict(self, prepared):
+        if self.crash:
+            raise RuntimeError(self.crash)
+        self.work()
+        return prepared @ self.matrix
+
+    def synchronize(self):
+        pass
+
+    def fetch(self, outputs):
+        return {"y": outputs}
+
+    def abilities(self):
+        return {"run": Ability(True), "train": Ability(True), "layers": Ability(False, "no")}
+
+    def as_trainable(self):
+        self.load()
+        return TinyTraining(self)
+
+
+class ForeignModel(TinyModel):
+    """A format whose library nobody has."""
+
+    format = "foreign"
+    suffixes = (".foreign",)
+    requires = {"a_library_nobody_has": "foreign"}  # noqa: RUF012
+
+    @classmethod
+    def recognises(cls, path):
+        return path.suffix == ".foreign"

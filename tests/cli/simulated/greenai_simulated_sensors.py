@@ -1,0 +1,105 @@
+"""Simulated sensors in real time, for the tests of the command line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from greenai_core import (
+    Channel,
+    CounterProfiler,
+    Observation,
+    PluginUnavailable,
+    PowerLimit,
+    PowerLimiter,
+    ReadingError,
+    Telemetry,
+)
+
+PERIOD_S = 0.001
+WATTS = 10.0
+
+
+class SimProfiler(CounterProfiler, Telemetry):
+    """10 W all the time, in a counter that moves every millisecond."""
+
+    name = "sim"
+    priority = 90
+    option_names = {  # noqa: RUF012
+        "watts": "constant power",
+        "lost_file": "the sensor fails once this file exists",
+        "password": "secret of an imaginary account",
+        "gain": "relative standard uncertainty",
+    }
+    component = "cpu"
+    method = "counter"
+    channel_id = "cpu:0/package"
+
+    def __init__(self, watts=WATTS, lost_file=None, password="", gain=0.0):
+        super().__init__()
+        if not isinstance(watts, (int, float)):
+            raise TypeError(f"watts is {watts!r}, not a number")
+        self.watts = watts
+        self.lost_file = Path(lost_file) if lost_file else None
+        self.gain = gain
+
+    def connect(self):
+        return [
+            Channel(
+                self.channel_id,
+                self.component,
+                self.method,
+                resolution_j=1e-6,
+                update_period_s=PERIOD_S,
+                gain_uncertainty=self.gain,
+                gain_source="simulated",
+            )
+        ]
+
+    def disconnect(self):
+        pass
+
+    def read(self, channel):
+        if self.lost_file is not None and self.lost_file.exists():
+            raise ReadingError("the simulated sensor was unplugged")
+        latched = time.perf_counter() // PERIOD_S * PERIOD_S
+        return int(latched * self.watts / channel.resolution_j)
+
+    def observe(self):
+        return [Observation("host", "utilisation", 42.0, "%")]
+
+
+class SimModelled(SimProfiler):
+    """The same, but nothing stands behind it."""
+
+    name = "sim-model"
+    priority = 1
+    method = "modelled"
+    channel_id = "model:cpu"
+
+
+class AbsentProfiler(SimProfiler):
+    """A sensor that this machine does not have."""
+
+    name = "sim-absent"
+
+    def check_available(self):
+        raise PluginUnavailable("no simulated board is plugged in", "Plug one into slot 7")
+
+
+class SimLimiter(PowerLimiter):
+    """One board between 100 W and 300 W."""
+
+    name = "sim"
+
+    def open(self):
+        pass
+
+    def close(self):
+        pass
+
+    def limits(self):
+        return [PowerLimit("gpu:GPU-sim", 250.0, 300.0, 100.0, 300.0, settable=False)]
+
+    def set_limit(self, device, watts):
+        raise NotImplementedError

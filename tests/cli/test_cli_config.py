@@ -1,0 +1,131 @@
+"""Settings: flag > environment > project > user > default."""
+
+import pytest
+
+from greenai_core.cli import exit_codes
+
+
+def user_file(tmp_path, text):
+    folder = tmp_path / "config" / "greenai"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text(text)
+    return folder / "config.toml"
+
+
+def settings(greenai, *args):
+    done = greenai("config", "show", "--json", *args)
+    assert done.code == 0, done.err
+    return done.json["settings"]
+
+
+def test_everything_is_default_where_nothing_is_set(greenai):
+    shown = settings(greenai)
+    assert {entry["origin"] for entry in shown.values()} == {"default"}
+    assert shown["precision"]["value"] == 0.02
+    assert shown["profilers"]["value"] == ["auto"]
+    assert set(shown) == {
+        "profilers", "precision", "max_time", "min_time", "device", "out", "idle_time",
+    }  # fmt: skip
+
+
+def test_each_layer_wins_over_the_one_below(greenai, tmp_path, simulated, monkeypatch):
+    user = user_file(tmp_path, 'precision = "5%"\nmax_time = 11\ndevice = "cuda:3"\nidle_time = 1')
+    project = simulated / "greenai.toml"
+    project.write_text('precision = 0.04\nmax_time = 12\ndevice = "cuda:2"\n')
+    monkeypatch.setenv("GREENAI_PRECISION", "3%")
+    monkeypatch.setenv("GREENAI_MAX_TIME", "13")
+    shown = settings(greenai, "--precision", "1%")
+    assert shown["precision"] == {"value": 0.01, "origin": "--precision"}
+    assert shown["max_time"] == {"value": 13.0, "origin": "GREENAI_MAX_TIME"}
+    assert shown["device"] == {"value": "cuda:2", "origin": str(project)}
+    assert shown["idle_time"] == {"value": 1.0, "origin": str(user)}
+    assert shown["out"]["origin"] == "default"
+
+
+def test_the_nearest_project_file_upwards_counts(greenai, simulated, monkeypatch):
+    (simulated / "pyproject.toml").write_text('[tool.greenai]\ndevice = "cpu"\nout = "reports"\n')
+    inner = simulated / "deep" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "pyproject.toml").write_text('[project]\nname = "not-greenai"\n')
+    monkeypatch.chdir(inner)
+    shown = settings(greenai)
+    assert shown["device"]["value"] == "cpu"
+    assert shown["out"]["value"] == str(simulated / "reports")
+    (inner / "greenai.toml").write_text('device = "cuda"')
+    assert settings(greenai)["device"]["value"] == "cuda"
+    assert settings(greenai)["out"]["origin"] == "default"
+
+
+def test_profilers_and_their_options_come_from_files_and_flags(greenai, simulated):
+    (simulated / "greenai.toml").write_text(
+        'profilers = ["sim"]\n[profiler.sim]\nwatts = 5\npassword = "hush"\n'
+    )
+    shown = settings(greenai, "-O", "sim.watts=7.5", "--tdp", "65")
+    assert shown["profilers"]["value"] == ["sim"]
+    assert shown["profiler.sim.watts"] == {"value": 7.5, "origin": "-O"}
+    assert shown["profiler.modelled.tdp_w"]["value"] == 65.0
+    assert shown["profiler.sim.password"]["value"] == "********"
+
+
+def test_a_broken_file_of_another_tool_is_not_ours(greenai, simulated):
+    (simulated / "pyproject.toml").write_text("[tool.other\n")
+    assert settings(greenai)["device"]["origin"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("presicion = 0.1", "presicion"),
+        ("precision = 3", "precision"),
+        ("precision = true", "precision"),
+        ('max_time = "60"', "max_time"),
+        ("max_time = -1", "max_time"),
+        ("min_time = nan", "min_time"),
+        ('profilers = "sim"', "profilers"),
+        ('profilers = ["auto", "sim"]', "auto"),
+        ("device = 3", "device"),
+        ("[profiler]\nsim = 3", "profiler"),
+        ("precision = \n", "line 1"),
+    ],
+)
+def test_a_wrong_setting_names_the_file_and_the_key(greenai, simulated, text, said):
+    (simulated / "greenai.toml").write_text(text)
+    done = greenai("config", "show")
+    assert done.code == exit_codes.USAGE
+    assert len(done.errors) == 1
+    assert "greenai.toml" in done.err
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--precision", "2"],
+        ["--precision", "0%"],
+        ["--precision", "two"],
+        ["--max-time", "inf"],
+        ["--max-time", "soon"],
+        ["--min-time", "9", "--max-time", "3"],
+        ["-O", "watts=3"],
+        ["-p", "auto", "-p", "sim"],
+    ],
+)
+def test_a_wrong_flag_names_the_flag(greenai, args):
+    done = greenai("config", "show", *args)
+    assert done.code == exit_codes.USAGE
+    assert args[0].replace("-p", "--profiler") in done.err or "min_time" in done.err
+
+
+def test_a_wrong_variable_names_the_variable(greenai, monkeypatch):
+    monkeypatch.setenv("GREENAI_MAX_TIME", "long")
+    assert "GREENAI_MAX_TIME" in greenai("config", "show").err
+
+
+def test_a_short_limit_shortens_the_default_minimum(greenai):
+    assert settings(greenai, "--max-time", "0.5")["min_time"]["value"] == 0.5
+
+
+def test_the_table_fits_80_columns(greenai):
+    done = greenai("config", "show", "--out", "a/" * 70)
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "--out" in done.out
