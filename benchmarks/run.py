@@ -12,6 +12,7 @@ import importlib
 import json
 import sys
 import textwrap
+import traceback
 from collections.abc import Sequence
 
 from cases.outcome import Outcome
@@ -20,14 +21,19 @@ CASES = ("startup", "memory", "rapl_window", "nvml_window", "loop_overhead", "be
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; 1 if a bound is broken."""
+    """Run the benchmarks; 1 if a bound is broken or a case fails."""
     options = _options(arguments)
     outcomes: list[Outcome] = []
+    failed = False
     for case in options.case or CASES:
         print(f"{case} ...", file=sys.stderr, flush=True)
-        outcomes += importlib.import_module(f"cases.{case}").measure(options.scale)
+        try:
+            outcomes += importlib.import_module(f"cases.{case}").measure(options.scale)
+        except Exception:  # noqa: BLE001  # what the other cases found is not lost
+            failed = True
+            traceback.print_exc()
     print(as_json(outcomes) if options.json else table(outcomes))
-    return int(any(outcome.ok is False for outcome in outcomes))
+    return int(failed or any(outcome.ok is False for outcome in outcomes))
 
 
 def as_json(outcomes: Sequence[Outcome]) -> str:
@@ -41,7 +47,7 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """All outcomes as a table, each with what stands behind it below."""
-    width = max(len(outcome.name) for outcome in outcomes)
+    width = max([len(outcome.name) for outcome in outcomes], default=0)
     lines = [f"{'':{width}}  {'measured':>10}  {'bound':>8}  {'of bound':>8}  ok?"]
     for outcome in outcomes:
         lines.append(f"{outcome.name:{width}}  {_cells(outcome)}")

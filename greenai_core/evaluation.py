@@ -259,7 +259,8 @@ def _power(blocks: Blocks, channels: Sequence[Channel]) -> Figure | None:
 def _figure(interval: Interval, gain: float, method: str, provenance: str) -> Figure | None:
     if math.isinf(interval.half):
         return None
-    total = expanded([(interval.u, interval.nu), (gain, math.inf)])
+    # More freedom makes t smaller; a gain must not make an interval narrower by that.
+    total = max(expanded([(interval.u, interval.nu), (gain, math.inf)]), interval.half)
     mean = interval.mean
     floor = min(mean, 0.0)
     return Figure(

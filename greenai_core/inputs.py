@@ -166,7 +166,7 @@ def _fit(array: Array, spec: TensorSpec, batch_size: int | None) -> Array:
         if array.shape[0] != 1 or batch_size is not None:
             _batch(spec, array.shape[0])
         array = np.repeat(array, spec.shape[0], axis=0)
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # ascontiguousarray would give scalars an axis
 
 
 def _read(path: Path, specs: Sequence[TensorSpec], image_layout: str) -> Any:

@@ -99,9 +99,17 @@ def load(group: str, name: str) -> Any:
     from stevedore import driver
 
     plugin = find(group, name)
+    entry = metadata.EntryPoint(name, plugin.target, group)
+
+    class OnlyThis(driver.DriverManager):  # type: ignore[misc]  # stevedore's types are skipped
+        """Loads what was found, not what stevedore's caches (one is on disk) remember."""
+
+        def list_entry_points(self) -> list[metadata.EntryPoint]:
+            return [entry]
+
     try:
-        return driver.DriverManager(group, name).driver
-    except Exception as error:  # anything can happen while importing strangers' code
+        return OnlyThis(group, name).driver
+    except (Exception, SystemExit) as error:  # strangers' code may do anything when imported
         raise PluginBroken(
             f"the plugin {name!r} of {group}, from {plugin.distribution} {plugin.version}, "
             f"cannot be imported ({type(error).__name__}: {error}). "

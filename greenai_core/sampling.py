@@ -96,7 +96,9 @@ def _noise(watts: Sequence[float]) -> float:
     if len(watts) < 3:
         return 0.0
     steps = np.diff(watts)
-    return max(-float(np.mean(steps[1:] * steps[:-1])), 0.0)
+    # Student's t over the normal quantile, squared, is about 1 + 3/ν for few samples.
+    few = 1 + 3 / (len(steps) - 1)
+    return few * max(-float(np.mean(steps[1:] * steps[:-1])), 0.0)
 
 
 def _power_at(times: Sequence[float], watts: Sequence[float], instant: float) -> float:
@@ -240,8 +242,8 @@ class PowerProfiler(_SeriesProfiler):
             before = self.clock.now()
             try:
                 watts = finite(self.read_power(series.channel), series.channel.id)
-            except (ReadingError, OSError) as error:
-                series.failure = str(error)
+            except Exception as error:  # noqa: BLE001  # any fault is a hole, not the end of sampling
+                series.failure = str(error) or type(error).__name__
                 continue
             with self._lock:
                 series.add((before + self.clock.now()) / 2, watts)

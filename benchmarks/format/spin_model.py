@@ -34,7 +34,7 @@ class SpinModel(DLLibrary):
 
     def count_parameters(self) -> ParameterCount:
         """One, so that there is something to count."""
-        return ParameterCount(1, 0, 1, 4)
+        return ParameterCount(1, 0, 4)
 
     def load_weights(self) -> None:
         """Make the lengths of the inferences repeatable."""

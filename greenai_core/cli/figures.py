@@ -70,7 +70,10 @@ def _significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{round(value, places):.{max(places, 0)}f}"
+    rounded = round(value, places)
+    if math.floor(math.log10(abs(rounded))) > digits - 1 - places:  # 0.99996 became 1.000
+        places -= 1
+    return f"{rounded:.{max(places, 0)}f}"
 
 
 def _rounded(value: float, half: float) -> str:

@@ -85,7 +85,7 @@ def command(
         click.get_current_context().exit(exit_codes.NOT_FOUND)
     warnings: list[str] = []
     with sensors.opened(settings) as session:
-        before = idle(session, settings.idle_time, "idle before")
+        before = idle(session, settings.idle_time, "before the script")
         window = session.window("script")
         session.observe()
         code = run_in(window, (sys.executable, script, *arguments))
@@ -116,11 +116,12 @@ def command(
 # Idle, before and after
 
 
-def idle(session: Session, seconds: float, name: str) -> WindowResult | None:
+def idle(session: Session, seconds: float, when: str) -> WindowResult | None:
     """Energy while nothing is run; None where no idle time is asked for."""
     if seconds < LEAST_WINDOW_S:
         return None
-    with session.window(name) as window:
+    output.note(f"greenai: idle for {seconds:g} s {when}")
+    with session.window(f"idle {when}") as window:
         session.clock.sleep(seconds)
     return window.result
 
@@ -128,7 +129,7 @@ def idle(session: Session, seconds: float, name: str) -> WindowResult | None:
 def idle_after(session: Session, seconds: float, warnings: list[str]) -> WindowResult | None:
     """Idle after the script; Ctrl-C gives up the net energy, not the script's result."""
     try:
-        return idle(session, seconds, "idle after")
+        return idle(session, seconds, "after the script")
     except KeyboardInterrupt:
         warnings.append("idle after the script was interrupted, so nothing is known above idle")
         return None

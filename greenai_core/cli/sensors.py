@@ -71,8 +71,9 @@ NO_SENSOR = (
 
 
 def loop_settings(settings: Settings) -> LoopSettings:
-    """When a measurement may stop."""
+    """When a measurement may stop; who allows it little time gets a short warm-up too."""
     return LoopSettings(
+        warm_up_s=min(0.5, settings.min_time / 2),
         precision=settings.precision,
         min_time_s=settings.min_time,
         max_time_s=settings.max_time,

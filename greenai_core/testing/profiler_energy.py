@@ -160,14 +160,17 @@ class NestingChecks(ProfilerHooks):
 
     @check
     def test_windows_nest(self) -> None:
-        """Windows inside a window add up to it."""
+        """Windows inside a window and across each other tell the joules of their own time."""
         with self._opened() as profiler:
-            outer = profiler.begin()
-            parts = []
-            for share in (0.25, 0.75):
-                inner = profiler.begin()
-                self.advance(share * self.window_s)
-                parts.append(profiler.end(inner))
-            whole = profiler.end(outer)
-            for index, reading in enumerate(whole):
-                self._agree([part[index] for part in parts], reading)
+            outer, began = profiler.begin(), self.clock.now()
+            self.advance(0.25 * self.window_s)
+            inner, inside = profiler.begin(), self.clock.now()
+            self.advance(0.5 * self.window_s)
+            across, late = profiler.begin(), self.clock.now()
+            self.advance(0.25 * self.window_s)
+            for window, start in ((inner, inside), (outer, began)):
+                end = self.clock.now()
+                self._judge_readings(profiler.end(window), start, end)
+            self.advance(0.25 * self.window_s)
+            end = self.clock.now()
+            self._judge_readings(profiler.end(across), late, end)

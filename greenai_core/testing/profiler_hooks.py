@@ -95,17 +95,15 @@ class ProfilerHooks(Conformance):
             f"the truth is {truth} J"
         )
 
-    def _agree(self, parts: Sequence[Reading], whole: Reading) -> None:
-        """Fail unless the parts of a window add up to it, within what is not known."""
-        assert whole.energy_j is not None, whole.reason
-        energies = [part.energy_j for part in parts]
-        assert None not in energies, [part.reason for part in parts]
-        summed = sum(energy for energy in energies if energy is not None)
-        allowed = coverage_factor() * (whole.u_j + sum(part.u_j for part in parts))
-        allowed += self.slack * whole.energy_j
-        assert abs(summed - whole.energy_j) <= allowed, (
-            f"{whole.channel.id}: the parts add up to {summed} J, the whole is {whole.energy_j} J"
-        )
+    def _judge_readings(self, readings: Sequence[Reading], start: float, end: float) -> None:
+        """Fail unless each reading is the truth, within what is not known."""
+        for reading in readings:
+            truth = self.true_energy(start, end, reading.channel.id)
+            assert reading.energy_j is not None, reading.reason
+            allowed = coverage_factor() * reading.u_j + self.slack * abs(truth)
+            assert abs(reading.energy_j - truth) <= allowed, (
+                f"{reading.channel.id}: {reading.energy_j} J ± {allowed}, the truth is {truth} J"
+            )
 
     def _victim(self, profiler: Profiler) -> str:
         """The channel whose sensor is broken."""

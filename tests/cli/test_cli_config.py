@@ -105,7 +105,7 @@ def test_a_wrong_setting_names_the_file_and_the_key(greenai, simulated, text, sa
         ["--precision", "two"],
         ["--max-time", "inf"],
         ["--max-time", "soon"],
-        ["--min-time", "9", "--max-time", "3"],
+        ["--max-time", "3", "--min-time", "9"],
         ["-O", "watts=3"],
         ["-p", "auto", "-p", "sim"],
     ],
@@ -113,7 +113,8 @@ def test_a_wrong_setting_names_the_file_and_the_key(greenai, simulated, text, sa
 def test_a_wrong_flag_names_the_flag(greenai, args):
     done = greenai("config", "show", *args)
     assert done.code == exit_codes.USAGE
-    assert args[0].replace("-p", "--profiler") in done.err or "min_time" in done.err
+    flag = "--profiler" if args[0] == "-p" else args[0]
+    assert flag in done.err
 
 
 def test_a_wrong_variable_names_the_variable(greenai, monkeypatch):

@@ -291,6 +291,12 @@ def test_what_is_no_number_is_not_read(number, tmp_path):
         read_report(saved(tmp_path, text))
 
 
+def test_not_a_number_is_refused_in_the_settings_too(tmp_path):
+    text = dump(sample_report("bench")).replace('"precision": 0.02', '"precision": NaN')
+    with pytest.raises(SchemaError, match="NaN"):
+        read_report(saved(tmp_path, text))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", '"report"', "[" * 100_000])
 def test_a_file_that_is_no_report(text, tmp_path):
     path = saved(tmp_path, text)

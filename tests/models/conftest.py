@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests share
 
 NETWORK = '''
 import torch
@@ -63,7 +66,6 @@ def not_a_network():
 def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A user's script ``their_networks.py`` in the current folder, imported."""
     import importlib
-    import sys
 
     (tmp_path / "their_networks.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
@@ -92,3 +94,29 @@ def image() -> Any:
     import numpy as np
 
     return np.random.default_rng(3).random((2, 3, 8, 8), dtype=np.float32)
+
+
+@pytest.fixture
+def saved(small: Any, tmp_path: Path) -> Path:
+    """The state dict of ``small``."""
+    import torch
+
+    torch.save(small.state_dict(), tmp_path / "small.pt")
+    return tmp_path / "small.pt"
+
+
+@pytest.fixture
+def expected(small: Any, image: Any) -> Any:
+    """What ``small`` makes of ``image``."""
+    import torch
+
+    with torch.no_grad():
+        return small(torch.tensor(image)).numpy()
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Path:
+    """An ONNX file with one Gemm of 15 parameters."""
+    import onnx_files
+
+    return onnx_files.linear(tmp_path)

@@ -19,7 +19,7 @@ from greenai_core import (
 
 from .accelerators import cuda_channels, cuda_ordinal
 from .onnx_header import is_onnx
-from .onnx_parameters import count_file
+from .onnx_parameters import count_file, unranked_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,9 +116,16 @@ class OnnxModel(DLLibrary):
             ModelLoadError: the file is broken.
         """
         self.load()
+        entries = self._session.get_inputs()
+        scalars = any(not entry.shape for entry in entries)
+        open_rank = unranked_inputs(self.path) if scalars else set()
         return tuple(
-            TensorSpec(entry.name, _shape(entry.shape), _dtype(entry.type))
-            for entry in self._session.get_inputs()
+            TensorSpec(
+                entry.name,
+                None if entry.name in open_rank else _shape(entry.shape),
+                _dtype(entry.type),
+            )
+            for entry in entries
         )
 
     def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -218,7 +225,8 @@ def _dtype(kind: str) -> str:
 def _check(path: Path, array: npt.NDArray[Any] | None, spec: TensorSpec) -> None:
     if array is None:
         raise ModelInputError(f"{path}: the data lack the input {spec}")
-    assert spec.shape is not None  # ONNX Runtime gives a list, empty for a scalar
+    if spec.shape is None:
+        return
     fits = array.ndim == len(spec.shape) and all(
         not isinstance(axis, int) or axis == size
         for axis, size in zip(spec.shape, array.shape, strict=True)

@@ -98,6 +98,33 @@ def scopes(data: Buffer) -> list[Scope]:
     return found
 
 
+def unranked_inputs(data: Buffer) -> set[str]:
+    """Inputs of the main graph whose number of axes the file does not say.
+
+    ONNX Runtime shows them as scalars.
+
+    Raises:
+        WireError: the file is truncated or not a model.
+    """
+    unranked = set()
+    for graph in (part for part in fields(data, 0, len(data)) if part.number == 7):
+        for value in (part for part in fields(data, *_message(graph)) if part.number == 11):
+            name, ranked = "", False
+            for part in fields(data, *_message(value)):
+                if part.number == 1:
+                    name = text(data, part)
+                elif part.number == 2:  # its type: a tensor (1) that has a shape (2), or has not
+                    ranked = any(
+                        inner.number == 2
+                        for kind in fields(data, *_message(part))
+                        if kind.number == 1
+                        for inner in fields(data, *_message(kind))
+                    )
+            if not ranked:
+                unranked.add(name)
+    return unranked
+
+
 def _message(part: Field) -> tuple[int, int]:
     if part.wire != BYTES:
         raise WireError(f"the field {part.number} at byte {part.start} is not a message")

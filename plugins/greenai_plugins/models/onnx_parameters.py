@@ -24,16 +24,18 @@ from __future__ import annotations
 
 import mmap
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from greenai_core import ModelLoadError, ParameterCount
 
 from . import onnx_graph
 from .onnx_graph import BITS, FLOAT, Node, Scope, Tensor
-from .protobuf_reader import WireError
+from .protobuf_reader import Buffer, WireError
 
+T = TypeVar("T")
 Key: TypeAlias = tuple[int, str]
 Use: TypeAlias = tuple[str, int]
 
@@ -101,12 +103,25 @@ def count_file(path: Path) -> ParameterCount:
     Raises:
         ModelLoadError: the file cannot be read, is truncated or is no model.
     """
+    return _read(path, lambda data: count_scopes(onnx_graph.scopes(data)))
+
+
+def unranked_inputs(path: Path) -> set[str]:
+    """Inputs of an ONNX file whose number of axes it does not say.
+
+    Raises:
+        ModelLoadError: the file cannot be read, is truncated or is no model.
+    """
+    return _read(path, onnx_graph.unranked_inputs)
+
+
+def _read(path: Path, look: Callable[[Buffer], T]) -> T:
     try:
         with (
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return count_scopes(onnx_graph.scopes(data))
+            return look(data)
     except OSError as error:
         raise ModelLoadError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:

@@ -264,9 +264,10 @@ class PytorchModel(TorchLibrary):
 
 
 def _unwrapped(state: Mapping[str, Any], module: Any) -> Mapping[str, Any]:
-    """The state without the ``module.`` that DataParallel puts before each name."""
-    prefix = "module."
-    wrapped = all(name.startswith(prefix) for name in state)
-    if wrapped and not any(name.startswith(prefix) for name in module.state_dict()):
-        return {name[len(prefix) :]: value for name, value in state.items()}
+    """The state without what DataParallel or torch.compile put before each name."""
+    own = module.state_dict()
+    for prefix in ("module.", "_orig_mod."):
+        wrapped = all(name.startswith(prefix) for name in state)
+        if wrapped and not any(name.startswith(prefix) for name in own):
+            return {name[len(prefix) :]: value for name, value in state.items()}
     return state

@@ -150,14 +150,19 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         """
         try:
             self._busy(self._look())
-        except (OSError, AttributeError, RuntimeError) as error:
+        except (OSError, ValueError, AttributeError, RuntimeError) as error:
             raise PluginUnavailable(
                 f"the system does not tell how busy its CPUs are ({error})",
                 "On Linux: mount /proc",
             ) from error
 
     def connect(self) -> Sequence[Channel]:
-        """Look at the machine and choose the model."""
+        """Look at the machine and choose the model.
+
+        Raises:
+            PluginUnavailable: the system does not tell how busy its CPUs are.
+        """
+        self.check_available()
         machine = self._machine = self._look()
         self._model = power_model(machine, self._tdp_w, power_limits(self._powercap))
         gib = machine.memory_bytes / 2**30

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import pread
 from pathlib import Path
 from typing import ClassVar
 
@@ -123,7 +124,7 @@ class RaplProfiler(CounterProfiler):
         """
         content = b""
         try:
-            content = os.pread(self._fds[channel.id], 32, 0)
+            content = pread(self._fds[channel.id], 32, 0)
             return int(content)
         except (OSError, ValueError) as error:
             raise ReadingError(self._complaint(channel, content, error)) from error

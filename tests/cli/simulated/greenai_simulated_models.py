@@ -37,7 +37,12 @@ class TinyTraining:
 
 
 class TinyModel(DLLibrary):
-    """``{"tiny": [[…]], "seconds": 0.001, "crash": "…", "chatty": true}``."""
+    """``{"tiny": [[…]], "seconds": 0.001, "crash": "…", "chatty": true}``.
+
+    ``"marker": "FILE"`` makes it write that file one second after its first run: by
+    then the warm-up of half a second is over and the loop is on its way. ``"hang":
+    "FILE"`` makes it write that file and never finish loading.
+    """
 
     format = "tiny"
     suffixes = (".tiny",)
@@ -67,6 +72,11 @@ class TinyModel(DLLibrary):
         self.matrix = np.array(content["tiny"], dtype=np.float32)
         self.seconds = content.get("seconds", 0.0)
         self.crash = content.get("crash")
+        self.marker = content.get("marker")
+        self.first_run = None
+        if content.get("hang"):
+            Path(content["hang"]).touch()
+            time.sleep(60)
         if content.get("chatty"):
             print("a library that prints to stdout")
 
@@ -77,7 +87,12 @@ class TinyModel(DLLibrary):
         return inputs["x"]
 
     def work(self):
-        until = time.perf_counter() + self.seconds
+        now = time.perf_counter()
+        self.first_run = self.first_run or now
+        if self.marker and now - self.first_run > 1.0:
+            Path(self.marker).touch()
+            self.marker = None
+        until = now + self.seconds
         while time.perf_counter() < until:
             pass
 

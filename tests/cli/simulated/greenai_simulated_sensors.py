@@ -28,6 +28,7 @@ class SimProfiler(CounterProfiler, Telemetry):
     option_names = {  # noqa: RUF012
         "watts": "constant power",
         "lost_file": "the sensor fails once this file exists",
+        "calm_file": "1 W for half a second from when this file was made",
         "password": "secret of an imaginary account",
         "gain": "relative standard uncertainty",
     }
@@ -35,12 +36,13 @@ class SimProfiler(CounterProfiler, Telemetry):
     method = "counter"
     channel_id = "cpu:0/package"
 
-    def __init__(self, watts=WATTS, lost_file=None, password="", gain=0.0):
+    def __init__(self, watts=WATTS, lost_file=None, calm_file=None, password="", gain=0.0):
         super().__init__()
         if not isinstance(watts, (int, float)):
             raise TypeError(f"watts is {watts!r}, not a number")
         self.watts = watts
         self.lost_file = Path(lost_file) if lost_file else None
+        self.calm_file = Path(calm_file) if calm_file else None
         self.gain = gain
 
     def connect(self):
@@ -63,7 +65,11 @@ class SimProfiler(CounterProfiler, Telemetry):
         if self.lost_file is not None and self.lost_file.exists():
             raise ReadingError("the simulated sensor was unplugged")
         latched = time.perf_counter() // PERIOD_S * PERIOD_S
-        return int(latched * self.watts / channel.resolution_j)
+        joules = latched * self.watts
+        if self.calm_file is not None and self.calm_file.exists():
+            calm_s = min(max(time.time() - self.calm_file.stat().st_mtime, 0.0), 0.5)
+            joules -= calm_s * (self.watts - 1.0)
+        return int(joules / channel.resolution_j)
 
     def observe(self):
         return [Observation("host", "utilisation", 42.0, "%")]
