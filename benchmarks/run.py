@@ -51,7 +51,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     lines = [f"{'':{width}}  {'measured':>10}  {'bound':>8}  {'of bound':>8}  ok?"]
     for outcome in outcomes:
         lines.append(f"{outcome.name:{width}}  {_cells(outcome)}")
-        lines.append(textwrap.fill(outcome.detail, 96, initial_indent="    ", subsequent_indent="    "))
+        lines.append(
+            textwrap.fill(outcome.detail, 96, initial_indent="    ", subsequent_indent="    ")
+        )
     return "\n".join(lines)
 
 

@@ -130,8 +130,11 @@ class Ticks:
 
     @property
     def count(self) -> int:
-        """Ticks since ``restart``, that one included."""
-        return len(self._before) - self._first
+        """Ticks since ``restart``, that one included.
+
+        An interrupt may come in the middle of a tick; only whole ones count.
+        """
+        return len(self._after) - self._first
 
     @property
     def iterations(self) -> int:
@@ -144,7 +147,7 @@ class Ticks:
 
     def cost(self) -> float:
         """Seconds of a usual tick; pauses are longer and do not count."""
-        return float(np.median(np.subtract(self._after, self._before)))
+        return float(np.median(np.subtract(self._after, self._before[: len(self._after)])))
 
     def self_cost_share(self) -> float:
         """Time spent reading sensors over all time since ``restart``."""
@@ -161,11 +164,12 @@ class Ticks:
         """
         if self.count < 3:
             return None
-        before, after = np.array(self._before), np.array(self._after)
+        whole = len(self._after)
+        before, after = np.array(self._before[:whole]), np.array(self._after)
         per_block = min(self._per_block, (self.count - 1) // 2)
         at = np.arange(self._first, len(before), per_block, dtype=np.intp)
         worked = np.concatenate(([0.0], np.cumsum(before[1:] - after[:-1])))
-        done = np.cumsum(self._iterations).astype(np.float64)
+        done = np.cumsum(self._iterations[:whole]).astype(np.float64)
         energies, failures = self._energies(at, before[at])
         blocks = Blocks(
             before[at[:-1]] - before[at[0]],

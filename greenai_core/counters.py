@@ -44,11 +44,11 @@ STUCK_S = 1.0
 STUCK_PERIODS = 20
 
 
-Mark: TypeAlias = tuple[float, float, int, "float | None", str]
-"""One read of one channel: instant, joules counted so far, epoch, power in W if
-asked for, and why it failed. The epoch changes when the counter was reset; marks
-of two epochs cannot be subtracted. A plain tuple, since two are made a window
-and channel."""
+Mark: TypeAlias = tuple[float, float, float, int, "float | None", str]
+"""One read of one channel: instants before and after it, joules counted so far,
+epoch, power in W if asked for, and why it failed. The epoch changes when the
+counter was reset; marks of two epochs cannot be subtracted. A plain tuple, its
+middle worked out by whoever needs it, since two are made a window and channel."""
 
 
 class _Counter:
@@ -64,23 +64,22 @@ class _Counter:
         self.epoch = 0
         self.unit = channel.resolution_j
         # More than this at once, or less than nothing, is looked at twice.
-        self.plain = MAX_POWER_W * DEFAULT_PERIOD_S / max(channel.resolution_j, 1e-15)
+        self.plain = round(MAX_POWER_W * DEFAULT_PERIOD_S / max(channel.resolution_j, 1e-15))
 
-    def add(self, time: float, raw: int) -> float:
-        """Joules counted up to this read.
+    def add(self, time: float, raw: int) -> None:
+        """Count what has come since the read before.
 
         Raises:
             ReadingError: the count is negative, or moved as no energy explains:
                 back without a wrap, or ahead faster than MAX_POWER_W.
         """
         last = self.raw
-        delta = 0 if last is None else raw - last
-        if raw < 0 or not 0 <= delta <= self.plain:
+        delta = min(raw, 0) if last is None else raw - last
+        if not 0 <= delta <= self.plain:
             delta = self._explain(time, raw, delta)
         self.joules += delta * self.unit
         self.raw = raw
         self.seen = time
-        return self.joules
 
     def _explain(self, time: float, raw: int, delta: int) -> int:
         channel = self.channel
@@ -166,15 +165,14 @@ class CounterProfiler(Profiler):
                 try:
                     raw = read(counter.channel)
                     after = now()
-                    time = (before + after) / 2
                     if raw != counter.raw:
-                        counter.add(time, raw)
+                        counter.add(after, raw)
                 except (ReadingError, OSError) as error:
                     failure = _why(error, counter.channel)
-                    marks.append((before, counter.joules, counter.epoch, None, failure))
+                    marks.append((before, before, counter.joules, counter.epoch, None, failure))
                     before = now()
                 else:
-                    marks.append((time, counter.joules, counter.epoch, None, ""))
+                    marks.append((before, after, counter.joules, counter.epoch, None, ""))
                     # Looking at the clock again would cost more than what has passed since.
                     before = after
         finally:
@@ -185,13 +183,13 @@ class CounterProfiler(Profiler):
         return list(map(self._with_power, self.channels, self.mark()))
 
     def _with_power(self, channel: Channel, mark: Mark) -> Mark:
-        time, joules, epoch, _, failure = mark
+        before, after, joules, epoch, _, failure = mark
         if failure:
             return mark
         try:
-            return time, joules, epoch, self.read_power(channel), ""
+            return before, after, joules, epoch, self.read_power(channel), ""
         except (ReadingError, OSError) as error:
-            return time, joules, epoch, None, _why(error, channel)
+            return before, after, joules, epoch, None, _why(error, channel)
 
     def begin(self) -> list[Mark]:
         """Read the channels at the beginning of a window."""
@@ -223,14 +221,14 @@ def _why(error: Exception, channel: Channel) -> str:
 
 
 def _reading(channel: Channel, start: Mark, stop: Mark) -> Reading:
-    start_s, start_j, start_epoch, start_w, start_failure = start
-    stop_s, stop_j, stop_epoch, stop_w, stop_failure = stop
+    start_from, start_to, start_j, start_epoch, start_w, start_failure = start
+    stop_from, stop_to, stop_j, stop_epoch, stop_w, stop_failure = stop
     failure = start_failure or stop_failure
     if not failure and start_epoch != stop_epoch:
         failure = f"the counter of {channel.id} was reset inside the window"
     if failure:
         return Reading(channel, None, reason=failure)
-    duration = stop_s - start_s
+    duration = (stop_from + stop_to - start_from - start_to) / 2
     counted = stop_j - start_j
     period = channel.update_period_s or DEFAULT_PERIOD_S
     stuck = _stuck(channel, counted, duration)
@@ -276,12 +274,13 @@ class _CounterRecording(Recording):
         self._profiler = profiler
         self._times: list[list[float]] = [[] for _ in profiler.channels]
         self._joules: list[list[float]] = [[] for _ in profiler.channels]
-        self._epochs = [epoch for _, _, epoch, _, _ in profiler.mark()]
+        self._epochs = [epoch for _, _, _, epoch, _, _ in profiler.mark()]
         self._failures = [""] * len(profiler.channels)
         self._resets = [False] * len(profiler.channels)
 
     def tick(self) -> None:
-        for index, (time, joules, epoch, _, failure) in enumerate(self._profiler.mark()):
+        for index, mark in enumerate(self._profiler.mark()):
+            before, after, joules, epoch, _, failure = mark
             if epoch != self._epochs[index]:
                 self._resets[index] = True
                 self._failures[index] = (
@@ -290,7 +289,7 @@ class _CounterRecording(Recording):
             elif failure:
                 self._failures[index] = failure
             else:
-                self._times[index].append(time)
+                self._times[index].append((before + after) / 2)
                 self._joules[index].append(joules)
 
     def ready(self) -> bool:
@@ -307,7 +306,8 @@ class _CounterRecording(Recording):
 
     def _channel(self, index: int, channel: Channel, borders: Vector) -> Vector | str:
         failure = self._failures[index]
-        times, joules = np.array(self._times[index]), np.array(self._joules[index])
+        joules = np.array(self._joules[index])
+        times = np.array(self._times[index][: len(joules)])  # an interrupt may come in between
         period = self._profiler.grain_s(channel)
         if self._resets[index]:
             return failure

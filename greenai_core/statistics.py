@@ -56,13 +56,16 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
 def _t_tail(t: float, nu: float) -> float:
     """P(T > t) for t ≥ 0, by the regularised incomplete beta function."""
     x = nu / (nu + t * t)
+    rest = t * t / (nu + t * t)  # 1 − x, which would round to 0 for small t
+    if rest == 0.0:
+        return 0.5
     a, b = 0.5 * nu, 0.5
     front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest)
     )
     if x < (a + 1.0) / (a + b + 2.0):
         return 0.5 * front * _beta_fraction(a, b, x) / a
-    return 0.5 * (1.0 - front * _beta_fraction(b, a, 1.0 - x) / b)
+    return 0.5 * (1.0 - front * _beta_fraction(b, a, rest) / b)
 
 
 def t_quantile(probability: float, nu: float) -> float:
@@ -112,7 +115,8 @@ def latch_term(power_w: float | None, mean_power_w: float, period_s: float) -> t
 
     Args:
         power_w: the power just before the read; None where it is not known, and
-            then it is taken as uniform between 0 and twice the mean.
+            then it is taken as either 0 or twice the mean: a load that swings
+            all the way, the worst that the mean allows a load busy half the time.
         mean_power_w: mean power of the window, or a bound of it.
         period_s: the update period of the counter.
 
@@ -121,9 +125,9 @@ def latch_term(power_w: float | None, mean_power_w: float, period_s: float) -> t
     """
     if power_w is not None:
         return power_w * period_s / 2, (power_w * period_s) ** 2 / 12
-    # E[P²]·E[a²] − (E[P]·E[a])² with P ~ U(0, 2·mean), a ~ U(0, period)
+    # E[P²]·E[a²] − (E[P]·E[a])² with P ∈ {0, 2·mean} and a ~ U(0, period)
     scale = (mean_power_w * period_s) ** 2
-    return mean_power_w * period_s / 2, scale * (4 / 9 - 1 / 4)
+    return mean_power_w * period_s / 2, scale * (2 / 3 - 1 / 4)
 
 
 def latch_window(

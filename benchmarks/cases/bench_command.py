@@ -56,7 +56,9 @@ def _install_format(folder: Path) -> None:
     """A distribution with one format, found through PYTHONPATH like any other."""
     info = folder / "greenai_spin_model-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greenai-spin-model\nVersion: 1.0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: greenai-spin-model\nVersion: 1.0\n"
+    )
     (info / "entry_points.txt").write_text("[greenai.models]\nspin = spin_model:SpinModel\n")
 
 

@@ -42,7 +42,7 @@ def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
             instant.ratio,
             "×",
             None,
-            f"{detail}without latency, which no real one is: {instant.text}",
+            f"{detail}without latency, so that greenai itself stands out: {instant.text}",
         ),
     )
 

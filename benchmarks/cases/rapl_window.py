@@ -32,9 +32,7 @@ def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
     detail = "simulated powercap tree, 4 files kept open: "
     return (
         Outcome("window on 4 RAPL channels", rest.ratio, "×", 2.0, detail + rest.text),
-        Outcome(
-            "... while the counters move", moving.ratio, "×", None, detail + moving.text
-        ),
+        Outcome("... while the counters move", moving.ratio, "×", None, detail + moving.text),
     )
 
 

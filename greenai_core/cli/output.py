@@ -1,7 +1,7 @@
 """What the command line writes: results to stdout, everything else to stderr.
 
 Colour only on a terminal and never with ``NO_COLOR``. JSON is UTF-8 whatever the
-locale says.
+locale says. What `greenai --help` does not need is imported when used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenai_core.errors import GreenAIError
-from greenai_core.results import to_json, write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,6 +62,8 @@ def emit_json(value: object) -> None:
 
 def json_bytes(value: object) -> bytes:
     """A value as a JSON document; paths that are not UTF-8 keep their bytes as escapes."""
+    from greenai_core.results import to_json
+
     text = json.dumps(to_json(value), indent=2, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
@@ -94,6 +95,8 @@ def save(path: Path, content: bytes) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    from greenai_core.results import write_atomically
+
     try:
         target = path.resolve()
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):

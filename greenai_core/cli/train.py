@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from greenai_core.errors import ConfigError, ModelInputError
+from greenai_core.loop import LoopSettings
 from greenai_core.model import Trainable
-from greenai_core.session import MeasurementInterrupted
+from greenai_core.session import MeasurementInterrupted, Session
 
 from . import costs, exit_codes, options, output, sensors
 from .faults import Faults
-from .models import choose
+from .models import Choice, choose
 from .outcome import finish, keep, show, tell
 from .progress import Progress
 from .reports import FILE_NAME, ReportFile
@@ -90,56 +92,84 @@ def command(
     if not chosen:
         click.get_current_context().exit(faults.code)
     arrays, targets = read_data(Path(data_path))
-    size = min(batch_size or BATCH_SIZE, len(targets))
     if batch_size is not None and batch_size > len(targets):
         raise ConfigError(f"--batch-size {batch_size}: {data_path} has {len(targets)} samples")
+    size = batch_size or usual_batch(chosen[0], len(targets))
     report = ReportFile(
         "train",
         {**sensors.for_report(settings), "data": data_path, "batch_size": size, "steps": steps},
         Path(settings.out) / FILE_NAME,
     )
     report.check_writable()
-    progress = Progress()
-    progress.begin(Path(model).name)
     interrupted = False
     try:
-        with (
-            output.stdout_kept_clean(),
-            sensors.opened(settings) as session,
-            chosen[0].open() as library,
-        ):
+        with output.stdout_kept_clean(), sensors.opened(settings) as session:
             report.skipped = session.skipped
-            trainable = library.as_trainable()
-            try:
-                result = session.evaluate_training(
-                    library,
-                    batches(arrays, targets, size),
-                    steps=steps,
-                    settings=sensors.loop_settings(settings),
-                    trainable=trainable,
-                    progress=progress,
-                )
-                keep(report, result, faults)
-                tell(costs.cost(result), faults)
-            except MeasurementInterrupted as error:
-                keep(report, error.result, faults)
-                interrupted = True
-            finally:
-                progress.clear()
-            if save_path is not None:
-                save(trainable, Path(save_path), faults)
-        if not interrupted:
-            finish(report, faults)
-    finally:
-        progress.clear()
+            steps_of = Steps(batches(arrays, targets, size), steps, save_path)
+            measure_steps(
+                chosen[0], steps_of, session, sensors.loop_settings(settings), report, faults
+            )
+        finish(report, faults)
+    except MeasurementInterrupted:
+        interrupted = True
     show(report, as_json)
     if interrupted:
         raise KeyboardInterrupt
     click.get_current_context().exit(faults.code)
 
 
-def save(trainable: Trainable, path: Path, faults: Faults) -> None:
+@dataclass(frozen=True)
+class Steps:
+    """What is trained on, how often at most, and where the result goes."""
+
+    batches: Sequence[Batch]
+    most: int | None
+    save_path: str | None
+
+
+def measure_steps(
+    choice: Choice,
+    steps: Steps,
+    session: Session,
+    loop: LoopSettings,
+    report: ReportFile,
+    faults: Faults,
+) -> None:
+    """Train, measure, and save the model, even when it was interrupted.
+
+    Raises:
+        MeasurementInterrupted: what was measured is in the report.
+        ModelError: the model cannot be trained on these data.
+    """
+    progress = Progress()
+    progress.begin(Path(choice.path).name)
+    with choice.open() as library:
+        trainable = library.as_trainable()
+        try:
+            result = session.evaluate_training(
+                library,
+                steps.batches,
+                steps=steps.most,
+                settings=loop,
+                trainable=trainable,
+                progress=progress,
+            )
+            progress.clear()
+            keep(report, result, faults)
+            tell(costs.cost(result), faults)
+        except MeasurementInterrupted as error:
+            keep(report, error.result, faults)
+            save(trainable, steps.save_path, faults)
+            raise
+        finally:
+            progress.clear()
+        save(trainable, steps.save_path, faults)
+
+
+def save(trainable: Trainable, path: str | None, faults: Faults) -> None:
     """Write the trained model; the figures are shown even if that fails."""
+    if path is None:
+        return
     try:
         trainable.save(path)
     except Exception as error:  # noqa: BLE001  # whatever the library raises, it is not written
@@ -175,6 +205,18 @@ def read_data(path: Path) -> tuple[Mapping[str, Any], Any]:
         raise ModelInputError(f"the arrays of {path} do not have one number of samples: {counts}")
     targets = arrays.pop(TARGETS)
     return arrays, targets
+
+
+def usual_batch(choice: Choice, samples: int) -> int:
+    """The batch size of a model that fixes one, else ``BATCH_SIZE`` or all samples.
+
+    Raises:
+        ModelError: the inputs of the model cannot be told.
+    """
+    with output.stdout_kept_clean(), choice.open() as library:
+        shapes = [spec.shape for spec in library.input_specs if spec.shape]
+    fixed = [shape[0] for shape in shapes if isinstance(shape[0], int)]
+    return min(fixed[0] if fixed else BATCH_SIZE, samples)
 
 
 def batches(arrays: Mapping[str, Any], targets: Any, size: int) -> list[Batch]:

@@ -96,11 +96,15 @@ class RunChecks(ModelHooks):
         with self._runnable(tmp_path) as model:
             model.load()
             inputs = misshapen(self.make_inputs(model))
-            with pytest.raises(ModelInputError):
+
+            def use() -> None:
                 prepared = model.prepare(inputs)
                 if not states_shapes(model):
                     model.predict(prepared)
                     model.synchronize()
+
+            with pytest.raises(ModelInputError):
+                use()
 
     @check
     def test_missing_input_is_refused(self, tmp_path: Path) -> None:

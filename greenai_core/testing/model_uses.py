@@ -54,10 +54,14 @@ class TrainingChecks(ModelHooks):
         with self._able(tmp_path, "train") as model:
             inputs, targets = self.make_batch()
             trainable = model.as_trainable()
-            with pytest.raises(ModelInputError):
+
+            def use() -> None:
                 batch = trainable.prepare_batch(misshapen(inputs), targets)
                 if not states_shapes(model):
                     trainable.step(batch)
+
+            with pytest.raises(ModelInputError):
+                use()
 
     @check
     def test_training_leaves_the_file_alone(self, tmp_path: Path) -> None:

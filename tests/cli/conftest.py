@@ -20,7 +20,7 @@ from greenai_core.cli.main import main
 from greenai_core.model_factory import factory
 
 SIMULATED = Path(__file__).parent / "simulated"
-QUICK = ("-p", "sim", "--precision", "50%", "--min-time", "0.1", "--max-time", "2")
+QUICK = ("-p", "sim", "--precision", "90%", "--min-time", "0.1", "--max-time", "10")
 
 
 @dataclass

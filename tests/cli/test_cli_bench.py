@@ -63,7 +63,7 @@ def test_several_models_stand_side_by_side_in_80_columns(greenai, tiny, quick):
     done = greenai("bench", *names, "--batch-size", "3", *quick)
     assert done.code == 0, done.err
     assert max(map(len, done.out.splitlines())) <= 80
-    for word in ("one inference", "95 % interval", "±50%?", "cpu:0/package", "one sample", "yes"):
+    for word in ("one inference", "95 % interval", "±90%?", "cpu:0/package", "one sample", "yes"):
         assert word in done.out
     assert "modelled" not in done.out
 
@@ -83,7 +83,7 @@ def test_modelled_joules_are_labelled(greenai, tiny, quick):
     assert done.code == 0
     assert "modelled" in done.out.split("channel")[0]
     assert "not measured" in " ".join(done.out.split())
-    mixed = greenai("bench", tiny(seconds=0.001), *quick[2:])
+    mixed = greenai("bench", tiny(seconds=0.001), *quick[2:], "--max-time", "1")
     assert "sim-absent" in mixed.err
 
 
@@ -107,8 +107,6 @@ def test_an_unmet_precision_is_said_but_no_failure(greenai, tiny):
 
 def test_a_sensor_that_vanishes_invents_no_joules(greenai, tiny, quick, simulated):
     gone = simulated / "gone"
-    first = greenai("bench", tiny(), *quick, "-O", f"sim.lost_file={gone}", "--json")
-    assert first.code == 0
     gone.touch()
     done = greenai("bench", tiny(), *quick, "-O", f"sim.lost_file={gone}", "--json")
     assert done.code == exit_codes.MEASUREMENT
@@ -125,7 +123,7 @@ def test_a_sensor_that_vanishes_in_the_middle_is_told(spawn, tiny, simulated):
     report = simulated / "greenai-report" / "report.json"
     process = spawn(
         "bench", tiny("a.tiny", seconds=0.001), tiny("b.tiny", seconds=0.001), "-p", "sim",
-        "--precision", "50%", "--min-time", "0.1", "--max-time", "20", "-O", f"sim.lost_file={gone}",
+        "--precision", "90%", "--min-time", "0.5", "-O", f"sim.lost_file={gone}",
     )  # fmt: skip
     wait_for(report.exists, process)
     gone.touch()
@@ -173,7 +171,7 @@ def test_figures_that_cannot_be_written_are_still_printed(greenai, tiny, quick, 
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("greenai_core.cli.output.write_atomically", full)
+    monkeypatch.setattr("greenai_core.results.write_atomically", full)
     done = greenai("bench", tiny(), *quick, "--json")
     assert done.code == exit_codes.OUTPUT
     assert len(done.errors) == 1
@@ -211,7 +209,7 @@ def test_a_signal_keeps_finished_models_and_what_was_measured(spawn, tiny, simul
     running = simulated / "running"
     models = tiny("a.tiny", seconds=0.001), tiny("b.tiny", seconds=0.001, marker=str(running))
     process = spawn(
-        "bench", *models, "-p", "sim", "--precision", "50%", "--min-time", "1", "--json"
+        "bench", *models, "-p", "sim", "--precision", "90%", "--min-time", "1", "--json"
     )
     wait_for(running.exists, process)
     process.send_signal(number)

@@ -4,9 +4,7 @@ from greenai_core.cli import exit_codes
 
 
 def by_name(entries, name, **more):
-    found = [
-        e for e in entries if e["name"] == name and all(e[k] == v for k, v in more.items())
-    ]
+    found = [e for e in entries if e["name"] == name and all(e[k] == v for k, v in more.items())]
     assert len(found) == 1
     return found[0]
 
@@ -49,7 +47,12 @@ def test_limiters_show_their_limits(greenai):
 def test_the_text_has_states_remedies_and_tables_of_80_columns(greenai):
     done = greenai("devices")
     assert done.code == 0
-    for word in ("not yet run on hardware", "Remedy: Plug one into slot 7", "cpu:0/package", "250 W"):
+    for word in (
+        "not yet run on hardware",
+        "Remedy: Plug one into slot 7",
+        "cpu:0/package",
+        "250 W",
+    ):
         assert word in done.out
     assert "A total is: cpu:0/package" in done.out.replace("\n  ", " ")
     lines = [line for line in done.out.splitlines() if "Remedy:" not in line]

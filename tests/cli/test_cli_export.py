@@ -6,7 +6,6 @@ import pytest
 
 from greenai_core.cli import exit_codes
 
-
 MEASURED = []
 """The text of one report, measured when it is first needed."""
 

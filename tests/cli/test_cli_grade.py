@@ -51,6 +51,17 @@ def test_the_report_has_gross_net_idle_and_utilisation(greenai, script, simulate
     assert result.grade.letter is None
 
 
+def test_utilisation_is_known_without_a_profiler_that_tells_it(greenai, simulated, monkeypatch):
+    import greenai_simulated_sensors
+
+    monkeypatch.setattr(greenai_simulated_sensors.SimProfiler, "observe", lambda self: [])
+    (simulated / "busy.py").write_text(
+        "import time; until = time.perf_counter() + 0.5\nwhile time.perf_counter() < until: pass"
+    )
+    (result,) = greenai(*GRADE, "--json", "busy.py").json["results"]
+    assert 0 < result["utilisation_percent"] <= 100
+
+
 def test_json_comes_after_what_the_script_prints(greenai, simulated):
     (simulated / "quiet.py").write_text("")
     done = greenai(*GRADE, "--json", "quiet.py")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,13 @@ def test_without_a_command_it_shows_help_and_a_usage_code(greenai):
 
 @pytest.mark.parametrize(
     "args",
-    [["bogus"], ["bench"], ["params", "--bogus"], ["export", "x"], ["bench", "m", "--batch-size", "0"]],
+    [
+        ["bogus"],
+        ["bench"],
+        ["params", "--bogus"],
+        ["export", "x"],
+        ["bench", "m", "--batch-size", "0"],
+    ],
 )
 def test_wrong_usage_is_one_line_that_names_the_help(greenai, args):
     done = greenai(*args)
@@ -132,7 +139,7 @@ def test_debug_can_be_an_environment_variable(greenai, monkeypatch):
 
 
 def test_a_full_disk_behind_stdout_is_one_line(spawn):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         process = spawn("plugins", "--json", stdout=full)
         _, err = process.communicate(timeout=30)
     assert process.returncode == exit_codes.OUTPUT

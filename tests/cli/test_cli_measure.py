@@ -6,6 +6,7 @@ import pty
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +111,9 @@ def test_a_broken_configuration_is_our_own_failure(greenai, simulated):
 
 def test_a_failing_sensor_does_not_change_the_exit_code(greenai, simulated):
     gone = simulated / "gone"
-    done = greenai(*SIM, "-O", f"sim.lost_file={gone}", "--json", "--", "sh", "-c", "touch gone; exit 3")
+    done = greenai(
+        *SIM, "-O", f"sim.lost_file={gone}", "--json", "--", "sh", "-c", "touch gone; exit 3"
+    )
     assert done.code == 3
     (result,) = done.json["results"]
     assert result["gross"]["energy_j"] is None
@@ -126,7 +129,7 @@ def test_a_report_that_cannot_be_written_does_not_change_the_exit_code(greenai):
 
 def test_a_device_is_written_to_and_not_replaced(greenai):
     assert greenai(*SIM, "--out", "/dev/null", "--", "true").code == 0
-    assert not os.path.isfile("/dev/null")
+    assert Path("/dev/null").is_char_device()
 
 
 # Signals. A script says on stdout that it listens, and then what came.

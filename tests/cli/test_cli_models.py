@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -93,7 +95,9 @@ def test_run_writes_the_outputs(greenai, tiny, simulated):
 
 def test_values_that_are_no_numbers_are_counted_not_ranked(greenai, tiny, simulated):
     np.save(simulated / "x.npy", np.array([[1.0, 0.0]]))
-    done = greenai("run", tiny(matrix=[[float("nan"), 1.0], [0.0, 0.0]]), "--input", "x.npy", "--json")
+    done = greenai(
+        "run", tiny(matrix=[[float("nan"), 1.0], [0.0, 0.0]]), "--input", "x.npy", "--json"
+    )
     (out,) = done.json["outputs"]
     assert out["nan"] == 1
     assert out["top"] == [{"index": [0, 1], "value": 1.0}]
@@ -170,6 +174,34 @@ def test_train_gives_the_energy_of_a_step_and_saves_the_model(
 def test_train_stops_after_the_steps_that_were_asked_for(greenai, tiny, data, quick):
     done = greenai("train", tiny(seconds=0.002), "--data", data, "--steps", "80", *quick, "--json")
     assert 8 <= done.json["results"][0]["steps"] <= 80
+
+
+def test_ctrl_c_keeps_the_steps_that_were_measured_and_the_trained_model(
+    spawn, tiny, data, simulated
+):
+    running = simulated / "running"
+    process = spawn(
+        "train", tiny(seconds=0.001, marker=str(running)), "--data", data, "-p", "sim",
+        "--min-time", "40", "--max-time", "50", "--save", "out.tiny",
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not running.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    report = json.loads((simulated / "greenai-report" / "report.json").read_text())
+    assert report["complete"] is False
+    assert report["results"][0]["steps"] > 0
+    assert (simulated / "out.tiny").exists()
+    assert "one step" in out
+
+
+def test_train_takes_the_batch_size_that_the_model_fixes(greenai, tiny, data, quick):
+    args = ("--data", data, "--input-shape", "2x2", "--steps", "64")
+    done = greenai("train", tiny(seconds=0.001), *args, *quick, "--json")
+    assert done.code == 0, done.err
+    assert done.json["results"][0]["model"]["batch_size"] == 2
 
 
 def test_train_shows_a_table(greenai, tiny, data, quick):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import tempfile
@@ -44,10 +45,11 @@ def once(write):
     @functools.cache
     def original():
         folder = Path(tempfile.mkdtemp(prefix="greenai-small-"))
-        return write(folder), folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return write(folder)
 
     def copy(folder):
-        path, _ = original()
+        path = original()
         target = folder / path.name
         if path.is_dir():
             shutil.copytree(path, target)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import small_network as small
+
 from greenai_core import ParameterCount
 from greenai_core.testing.model_suite import ModelConformance
 from greenai_plugins.models.keras_format import KerasModel
@@ -44,7 +47,7 @@ class TestPytorch(Small):
     """A state dict with its class."""
 
     model_class = PytorchModel
-    options = {"model_class": small.torch_network, "input_shapes": (2, 3)}
+    options: ClassVar = {"model_class": small.torch_network, "input_shapes": (2, 3)}
     input, output = "input", "output"
 
     def make_file(self, tmp_path):
@@ -64,7 +67,7 @@ class TestPytorchWithoutClass(Small):
 @pytest.mark.torch
 class TestTorchscript(Small):
     model_class = TorchscriptModel
-    options = {"input_shapes": (2, 3)}
+    options: ClassVar = {"input_shapes": (2, 3)}
     input, output = "input", "output"
 
     def make_file(self, tmp_path):

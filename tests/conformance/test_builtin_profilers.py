@@ -5,14 +5,16 @@ Those of NVML, pyJoules and wattmeters are held to them beside their own tests.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from greenai_core.testing import (
     Constant,
     CounterConformance,
     Fails,
-    PowerConformance,
     PowercapTree,
+    PowerConformance,
     SimulatedCounterProfiler,
     SimulatedPowerProfiler,
     SimulatedStreamProfiler,
@@ -64,7 +66,7 @@ class OnPowercap(CounterConformance):
 class TestRaplServer(OnPowercap):
     """Two sockets, and DRAM that is filed under them but comes on top."""
 
-    zones = {
+    zones: ClassVar = {
         f"cpu:{n}/{part}": f"intel-rapl:{n}{below}"
         for n in (0, 1)
         for part, below in (("package", ""), ("dram", ":0"))
@@ -77,7 +79,7 @@ class TestRaplServer(OnPowercap):
 class TestRaplLaptop(OnPowercap):
     """A package with parts inside a counter of the whole platform."""
 
-    zones = {
+    zones: ClassVar = {
         "cpu:0/package": "intel-rapl:0",
         "cpu:0/core": "intel-rapl:0:0",
         "cpu:0/uncore": "intel-rapl:0:1",
@@ -89,9 +91,7 @@ class TestRaplLaptop(OnPowercap):
         return PowercapTree.laptop(self.folder)
 
 
-MACHINE = Machine(
-    cpu="", threads=4, cpus=4.0, sockets=1, virtual=False, memory_bytes=8 * 2**30
-)
+MACHINE = Machine(cpu="", threads=4, cpus=4.0, sockets=1, virtual=False, memory_bytes=8 * 2**30)
 CPU_W, MEMORY_W = 0.21142857 * 40 + 0.78857143 * 40 / 2, 8 * 0.3725
 """Half busy at 40 W full power: 0.74 of 3.5 W idle; 0.3725 W for each GiB."""
 
@@ -111,6 +111,7 @@ class Host:
 
 class TestModelled(CounterConformance):
     modelled = True
+
     def make_hardware(self):
         self.clock = VirtualClock(50.0)
         self.host = Host(self.clock)
@@ -157,7 +158,7 @@ ALWAYS_THERE = "simulated hardware is always there"
 class OnSimulatedHardware:
     """Two sensors, one of them of power that changes."""
 
-    expected_failures = {
+    expected_failures: ClassVar = {
         "test_absent_hardware_has_a_remedy": ALWAYS_THERE,
         "test_absent_hardware_does_not_open": ALWAYS_THERE,
     }

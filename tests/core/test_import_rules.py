@@ -14,6 +14,7 @@ import greenai_core
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "greenai_core"
 PLUGINS = ROOT / "plugins" / "greenai_plugins"
+EXAMPLE = ROOT / "examples" / "greenai-plugin-example" / "src"
 
 LAYERS = (
     {"errors", "clock", "tensors", "statistics"},
@@ -89,8 +90,11 @@ def core_files() -> list[tuple[str, Path]]:
     ]
 
 
-def package_of(path: Path, root: Path) -> str:
-    return ".".join([root.name, *path.relative_to(root).parent.parts])
+def package_of(path: Path) -> str:
+    """Dotted name of the package that a file is in."""
+    top = next(root for root in (CORE, PLUGINS, EXAMPLE) if path.is_relative_to(root))
+    folder = path.relative_to(top if top == EXAMPLE else top.parent).parent
+    return ".".join(folder.parts)
 
 
 CORE_FILES = pytest.mark.parametrize(
@@ -99,14 +103,16 @@ CORE_FILES = pytest.mark.parametrize(
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )
 PLUGIN_FILES = pytest.mark.parametrize(
-    "path", sorted(PLUGINS.rglob("*.py")), ids=lambda path: str(path.relative_to(PLUGINS))
+    "path",
+    [*sorted(PLUGINS.rglob("*.py")), *sorted(EXAMPLE.rglob("*.py"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 
 
 def core_modules(path: Path) -> set[str]:
     """Modules of the core that a file of the core imports."""
     found = set()
-    for item in imports_of(path, package_of(path, CORE)):
+    for item in imports_of(path, package_of(path)):
         parts = item.module.split(".")
         if parts[0] == "greenai_core":
             name = parts[1] if len(parts) > 1 else item.name
@@ -134,7 +140,7 @@ def test_modules_import_from_the_layers_above_only(module, path):
 def test_the_core_imports_no_plugin_and_no_deep_learning_library(module, path):
     others = {
         item.module.partition(".")[0]
-        for item in imports_of(path, package_of(path, CORE))
+        for item in imports_of(path, package_of(path))
         if item.module.partition(".")[0] not in {*sys.stdlib_module_names, "greenai_core"}
     }
     assert others <= THIRD_PARTY.get(module, {"numpy"}), f"{path.name} imports {sorted(others)}"
@@ -161,7 +167,7 @@ def test_only_the_command_line_prints(path):
 
 @PLUGIN_FILES
 def test_plugins_use_public_names_only(path):
-    for item in imports_of(path, package_of(path, PLUGINS)):
+    for item in imports_of(path, package_of(path)):
         if item.module.partition(".")[0] == "greenai_core":
             where = f"{path.name}:{item.line} imports {item.name or item.module} of {item.module}"
             assert item.module == "greenai_core", where
@@ -171,6 +177,6 @@ def test_plugins_use_public_names_only(path):
 @PLUGIN_FILES
 def test_plugins_import_their_library_inside_methods(path):
     free = {*sys.stdlib_module_names, "greenai_core", "greenai_plugins", "numpy"}
-    for item in imports_of(path, package_of(path, PLUGINS)):
+    for item in imports_of(path, package_of(path)):
         top = item.module.partition(".")[0]
         assert not item.top or top in free, f"{path.name}:{item.line} imports {top} at once"

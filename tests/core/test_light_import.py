@@ -41,7 +41,8 @@ def always():
         "import greenai_core; dir(greenai_core); greenai_core.__version__",
         "from greenai_core import GreenAIError, TensorSpec, ModelInputError",
         "import greenai_core.testing",
-        "import sys; sys.argv = ['greenai', '--help']\nfrom greenai_core.cli.main import main\nmain()",
+        "import sys; sys.argv = ['greenai', '--help']\n"
+        "from greenai_core.cli.main import main\nmain()",
     ],
 )
 def test_nothing_heavy_is_imported(code, always):

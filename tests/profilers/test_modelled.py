@@ -6,7 +6,7 @@ import pytest
 
 from greenai_core import ConfigError, LifecycleError, PluginUnavailable, ReadingError, Telemetry
 from greenai_core.clock import SYSTEM_CLOCK
-from greenai_core.testing import CounterConformance, PowercapTree, VirtualClock
+from greenai_core.testing import PowercapTree, VirtualClock
 from greenai_plugins.profilers.cpu_table import DESIGNS, find_design
 from greenai_plugins.profilers.host import Machine, busy_seconds, cpu_quota, look, memory_limit
 from greenai_plugins.profilers.modelled import (
@@ -324,46 +324,6 @@ def test_system_that_stops_telling():
         profiler.evaluate(clock.sleep, 1.0)
     with pytest.raises(ReadingError):
         profiler.observe()
-
-
-class TestModelledConformance(CounterConformance):
-    """The suite for plugins; the truth is the model's own."""
-
-    modelled = True
-
-    def make_hardware(self):
-        self.clock = VirtualClock()
-        self.load = Load(self.clock)
-        self.load.set(0.5)
-        self.broken = set()
-
-    def make_profiler(self):
-        suite = self
-
-        class Breakable(ModelledProfiler):
-            def read(self, channel):
-                if channel.id in suite.broken:
-                    raise ReadingError(f"{channel.id} is broken")
-                return super().read(channel)
-
-            def __init__(self, *, tdp_w=None):
-                super().__init__(
-                    tdp_w=tdp_w, powercap="/none", machine=lambda: UNKNOWN, busy=suite.load
-                )
-
-        return Breakable()
-
-    def make_absent(self):
-        self.make_hardware()
-        return ModelledProfiler(machine=lambda: UNKNOWN, busy=silent)
-
-    def true_energy(self, start, end, channel):
-        if channel == "model:dram":
-            return 16 * MEMORY_W_PER_GIB * (end - start)
-        return 8 * (IDLE_W + (MAX_W - IDLE_W) * 0.5) * (end - start)
-
-    def break_sensor(self, channel):
-        self.broken.add(channel)
 
 
 def test_system_clock_is_the_default():

@@ -9,7 +9,7 @@ import pytest
 
 from greenai_core import PluginUnavailable, ReadingError
 from greenai_core.clock import SYSTEM_CLOCK
-from greenai_core.testing import CounterConformance, PowercapTree, SquareWave, VirtualClock, Zone
+from greenai_core.testing import PowercapTree, SquareWave, VirtualClock, Zone
 from greenai_plugins.profilers.rapl import RaplProfiler
 
 MACHINES = ["desktop", "xeon", "epyc", "laptop"]
@@ -321,39 +321,3 @@ def test_real_time(tmp_path):
             ticker.cancel()
         # The machine of the tests may be busy: half a period late is no news there.
         assert energy == pytest.approx(340.0 * seconds, rel=0.25)
-
-
-class TestRaplConformance(CounterConformance):
-    """The suite for plugins, on a server with two sockets."""
-
-    window_s = 4.0
-
-    @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path):
-        self.folder = tmp_path
-        self.trees = []
-        yield
-        for tree in self.trees:
-            tree.close()
-
-    def make_hardware(self):
-        self.clock = VirtualClock()
-        self.tree = PowercapTree.xeon(self.folder / f"powercap{len(self.trees)}")
-        self.trees.append(self.tree)
-        self.tree.drive(self.clock)
-        self.zones = {
-            "cpu:0/package": "intel-rapl:0", "cpu:0/dram": "intel-rapl:0:0",
-            "cpu:1/package": "intel-rapl:1", "cpu:1/dram": "intel-rapl:1:0",
-        }  # fmt: skip
-
-    def make_profiler(self):
-        return RaplProfiler(root=self.tree.root, cpuinfo=self.tree.cpuinfo)
-
-    def make_absent(self):
-        return RaplProfiler(root=self.folder / "nothing")
-
-    def true_energy(self, start, end, channel):
-        return self.tree.energy(self.zones[channel], start, end)
-
-    def break_sensor(self, channel):
-        self.tree.write(self.zones[channel], "")

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from greenai_core import ModelLoadError, TensorSpec
 
-from .protobuf_reader import BYTES, Buffer, Field, WireError, fields
+from .protobuf_reader import BYTES, Buffer, Field, WireError
 from .savedmodel_graph import (
     Constant,
-    Graph,
     children,
+    constants,
+    operations,
     pairs,
-    read_graph,
     shape_of,
     strings,
     type_of,
 )
 from .savedmodel_index import entries
 from .savedmodel_objects import Variable, variables
+
+T = TypeVar("T")
 
 PROTOBUF = "saved_model.pb"
 INDEX = Path("variables", "variables.index")
@@ -34,19 +37,17 @@ OPTIMIZER_SCALARS = ("beta1_power", "beta2_power", "global_step")
 
 @dataclass(frozen=True)
 class Contents:
-    """One graph of a SavedModel with its weights' headers.
+    """One graph of a SavedModel: how to call it, and its variables.
 
     Attributes:
         tags: under which the graph is stored.
         signatures: inputs of each signature, by its name.
         variables: of the model, without optimizer state.
-        graph: its operations and constants.
     """
 
     tags: tuple[str, ...]
     signatures: Mapping[str, tuple[TensorSpec, ...]]
     variables: tuple[Variable, ...]
-    graph: Graph
 
 
 def read(folder: Path) -> Contents:
@@ -55,6 +56,39 @@ def read(folder: Path) -> Contents:
     Raises:
         ModelLoadError: the folder is no SavedModel, or broken.
     """
+    return _of_file(folder, lambda data, whole: _contents(folder, data, whole))
+
+
+def read_operations(folder: Path) -> frozenset[str]:
+    """Kinds of operation anywhere in the graph; takes longer than ``read``.
+
+    Raises:
+        ModelLoadError: the folder is no SavedModel, or broken.
+    """
+
+    def found(data: Buffer, whole: Field) -> frozenset[str]:
+        _, meta = _graph(data, whole)
+        return frozenset().union(*(operations(data, part) for part in children(data, meta, 2)))
+
+    return _of_file(folder, found)
+
+
+def read_constants(folder: Path) -> tuple[Constant, ...]:
+    """Constants of the graph, those of each function once; takes longer than ``read``.
+
+    Raises:
+        ModelLoadError: the folder is no SavedModel, or broken.
+    """
+
+    def found(data: Buffer, whole: Field) -> tuple[Constant, ...]:
+        _, meta = _graph(data, whole)
+        return tuple(one for part in children(data, meta, 2) for one in constants(data, part))
+
+    return _of_file(folder, found)
+
+
+def _of_file(folder: Path, ask: Callable[[Buffer, Field], T]) -> T:
+    """What ``ask`` finds in the file, its errors in words."""
     file = folder / PROTOBUF
     if not file.is_file():
         raise ModelLoadError(
@@ -64,7 +98,7 @@ def read(folder: Path) -> Contents:
         raise ModelLoadError(f"{file} is empty: it holds no model. Save or copy it again")
     try:
         with _mapped(file) as data:
-            return _read(folder, data)
+            return ask(data, Field(0, BYTES, 0, 0, len(data)))
     except WireError as error:
         raise ModelLoadError(
             f"{folder} is no SavedModel that can be read: {error}. "
@@ -80,24 +114,23 @@ def _mapped(file: Path) -> Iterator[Buffer]:
         yield data
 
 
-def _read(folder: Path, data: Buffer) -> Contents:
-    whole = Field(0, BYTES, 0, 0, len(data))
+def _graph(data: Buffer, whole: Field) -> tuple[tuple[str, ...], Field]:
+    """Tags and message of the graph to run."""
     graphs: dict[tuple[str, ...], Field] = {}
-    for part in fields(data, whole.start, whole.end):
-        if part.number == 2:
-            found = [tag for info in children(data, part, 1) for tag in strings(data, info, 4)]
-            graphs[tuple(found)] = part
+    for part in children(data, whole, 2):
+        tags = [tag for info in children(data, part, 1) for tag in strings(data, info, 4)]
+        graphs[tuple(tags)] = part
     if not graphs:
         raise WireError(f"{PROTOBUF} holds no graph")
-    tags, meta = next(
-        (item for item in graphs.items() if "serve" in item[0]), next(iter(graphs.items()))
-    )
-    graph = Graph()
-    for definition in children(data, meta, 2):
-        graph = read_graph(data, definition)
-    if not graph.operations:
-        raise WireError(f"the graph in {PROTOBUF} holds no operation")
-    return Contents(tags, _signatures(data, meta), tuple(_variables(folder, data, meta)), graph)
+    serving = [item for item in graphs.items() if "serve" in item[0]]
+    return (serving or list(graphs.items()))[0]
+
+
+def _contents(folder: Path, data: Buffer, whole: Field) -> Contents:
+    tags, meta = _graph(data, whole)
+    if not any(part.end > part.start for part in children(data, meta, 2)):
+        raise WireError(f"the graph in {PROTOBUF} is empty")
+    return Contents(tags, _signatures(data, meta), tuple(_variables(folder, data, meta)))
 
 
 def _signatures(data: Buffer, meta: Field) -> dict[str, tuple[TensorSpec, ...]]:

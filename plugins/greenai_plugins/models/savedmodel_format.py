@@ -22,7 +22,7 @@ from greenai_core import (
 )
 
 from . import keras_runtime as runtime
-from .savedmodel_contents import PROTOBUF, Contents, read
+from .savedmodel_contents import PROTOBUF, Contents, read, read_constants, read_operations
 from .savedmodel_graph import DANGEROUS
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -77,6 +77,15 @@ class SavedModel(DLLibrary):
         """
         return read(self.folder)
 
+    @functools.cached_property
+    def operations(self) -> frozenset[str]:
+        """Kinds of operation in the graph.
+
+        Raises:
+            ModelLoadError: the file is broken.
+        """
+        return read_operations(self.folder)
+
     def count_parameters(self) -> ParameterCount:
         """Elements of the variables, without optimizer state and integer state.
 
@@ -89,7 +98,7 @@ class SavedModel(DLLibrary):
         if not self.contents.variables:
             frozen = [
                 constant
-                for constant in self.contents.graph.constants
+                for constant in read_constants(self.folder)
                 if constant.shape and runtime.is_parameter(constant.dtype)
             ]
             elements = sum(math.prod(constant.shape) for constant in frozen)
@@ -119,7 +128,7 @@ class SavedModel(DLLibrary):
             self.signature_name()
         except ModelError as error:
             return str(error)
-        found = sorted(DANGEROUS & self.contents.graph.operations)
+        found = sorted(DANGEROUS & self.operations)
         if found and not runtime.trusted(self.options):
             return (
                 f"it holds the operations {', '.join(found)}, which run Python or touch files. "

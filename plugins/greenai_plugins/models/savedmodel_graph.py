@@ -47,20 +47,9 @@ class Constant:
 
 
 @dataclass
-class Graph:
-    """What a graph and its library of functions hold.
-
-    Attributes:
-        operations: names of all kinds of operation anywhere in it.
-        constants: of the graph and of the functions that it calls, each once.
-    """
-
-    operations: set[str] = field(default_factory=set)
-    constants: list[Constant] = field(default_factory=list)
-
-
-@dataclass
 class _Body:
+    """Constants of a graph or function, and the functions that it calls."""
+
     constants: list[Constant] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
 
@@ -109,42 +98,63 @@ def shape_of(data: Buffer, message: Field, number: int) -> tuple[int | None, ...
     return ()
 
 
-def read_graph(data: Buffer, graph: Field) -> Graph:
-    """Operations and constants of a ``GraphDef``.
+def operations(data: Buffer, graph: Field) -> frozenset[str]:
+    """Names of all kinds of operation in a ``GraphDef`` and its library of functions."""
+    found = set()
+    for node in _nodes(data, graph):
+        name = "".join(strings(data, node, 2)[-1:])
+        if name == "PrintV2" and _prints_to_file(data, node):
+            name = "WriteFile"
+        found.add(name)
+    return frozenset(found)
+
+
+def constants(data: Buffer, graph: Field) -> tuple[Constant, ...]:
+    """Constants of a ``GraphDef`` and of the functions that it calls.
 
     A function is counted once however often it is called, and not at all when
     nothing calls it: TensorFlow stores several traces of one function.
     """
-    result = Graph()
-    main = _body(data, graph, 1, result.operations)
-    functions: dict[str, _Body] = {}
-    for library in children(data, graph, 2):
-        for function in children(data, library, 1):
-            names = [n for s in children(data, function, 1) for n in strings(data, s, 1)]
-            functions["".join(names[-1:])] = _body(data, function, 3, result.operations)
-    waiting, seen = [main], set[str]()
+    functions = dict(_functions(data, graph))
+    found: list[Constant] = []
+    waiting, seen = [_body(data, graph, 1)], set[str]()
     while waiting:
         body = waiting.pop()
-        result.constants.extend(body.constants)
+        found.extend(body.constants)
         for name in sorted(body.calls - seen):
             seen.add(name)
             if name in functions:
-                waiting.append(functions[name])
-    return result
+                waiting.append(_body(data, functions[name], 3))
+    return tuple(found)
 
 
-def _body(data: Buffer, message: Field, number: int, operations: set[str]) -> _Body:
+def _functions(data: Buffer, graph: Field) -> Iterator[tuple[str, Field]]:
+    for library in children(data, graph, 2):
+        for function in children(data, library, 1):
+            names = [n for s in children(data, function, 1) for n in strings(data, s, 1)]
+            yield "".join(names[-1:]), function
+
+
+def _nodes(data: Buffer, graph: Field) -> Iterator[Field]:
+    yield from children(data, graph, 1)
+    for _, function in _functions(data, graph):
+        yield from children(data, function, 3)
+
+
+def _prints_to_file(data: Buffer, node: Field) -> bool:
+    return any(
+        key == "output_stream" and "".join(strings(data, attribute, 2)).startswith("file:")
+        for key, attribute in pairs(data, node, 5)
+    )
+
+
+def _body(data: Buffer, message: Field, number: int) -> _Body:
     body = _Body()
     for node in children(data, message, number):
-        operation = "".join(strings(data, node, 2)[-1:])
-        operations.add(operation)
+        constant = strings(data, node, 2)[-1:] == ["Const"]
         for key, attribute in pairs(data, node, 5):
-            if operation == "Const" and key == "value":
+            if constant and key == "value":
                 body.constants.extend(_constants(data, attribute))
-            elif operation == "PrintV2" and key == "output_stream":
-                stream = "".join(strings(data, attribute, 2))
-                if stream.startswith("file:"):
-                    operations.add("WriteFile")
             for called in children(data, attribute, 10):
                 body.calls.update(strings(data, called, 1))
     return body

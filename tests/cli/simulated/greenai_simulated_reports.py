@@ -17,9 +17,7 @@ class SimGrader(Grader):
     def grade(self, measured):
         if measured.units is None or self.scale is None:
             return Grade("sim", None, None, None, False, "measured", ("no functional unit",), "")
-        return Grade(
-            "sim", "sim/1", "C", "B", False, "measured", ("as simulated",), "B needs less"
-        )
+        return Grade("sim", "sim/1", "C", "B", False, "measured", ("as simulated",), "B needs less")
 
 
 class SimExporter(Exporter):

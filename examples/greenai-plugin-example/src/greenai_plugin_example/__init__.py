@@ -1,0 +1,1 @@
+"""A model format and a profiler for greenai, as a template for your own."""
