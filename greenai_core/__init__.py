@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from .profiler import PowerLimiter as PowerLimiter
     from .profiler import Profiler as Profiler
     from .profiler import Telemetry as Telemetry
+    from .report_files import dump as dump
+    from .report_files import read_report as read_report
+    from .report_files import to_json as to_json
+    from .report_files import write_report as write_report
     from .results import CommandResult as CommandResult
     from .results import Figure as Figure
     from .results import Grade as Grade
@@ -59,10 +63,6 @@ if TYPE_CHECKING:
     from .results import Report as Report
     from .results import TrainingResult as TrainingResult
     from .results import WindowResult as WindowResult
-    from .results import dump as dump
-    from .results import read_report as read_report
-    from .results import to_json as to_json
-    from .results import write_report as write_report
     from .sampling import PowerProfiler as PowerProfiler
     from .sampling import Sample as Sample
     from .sampling import StreamProfiler as StreamProfiler
@@ -89,9 +89,10 @@ _HOMES = {
     ),
     "model_factory": ("DLModelFactory", "factory"),
     "profiler": ("Observation", "PowerLimit", "PowerLimiter", "Profiler", "Telemetry"),
+    "report_files": ("dump", "read_report", "to_json", "write_report"),
     "results": (
         "CommandResult", "Figure", "Grade", "InferenceResult", "ParameterCount", "Report",
-        "TrainingResult", "WindowResult", "dump", "read_report", "to_json", "write_report",
+        "TrainingResult", "WindowResult",
     ),
     "sampling": ("PowerProfiler", "Sample", "StreamProfiler"),
     "session": ("MeasurementInterrupted", "Session", "measure"),

@@ -234,7 +234,7 @@ def _judge(ticks: Ticks, contains: Sequence[str], settings: LoopSettings) -> _Ve
     why = ""
     reached = relative_half_width(batch_means(values))
     if len(values) < FIRST_LOOK * 0.9:
-        why = f"the time allowed only {len(values)} of the {FIRST_LOOK} blocks needed"
+        why = f"there were only {len(values)} of the {FIRST_LOOK} blocks needed"
     elif reached > settings.precision:
         why = f"the interval reached ±{reached:.1%}, not ±{settings.precision:.1%}"
     elif not is_steady(values, settings.precision):

@@ -17,15 +17,19 @@ from greenai_core.testing import PowercapTree
 from greenai_plugins.profilers.rapl import RaplProfiler
 
 
+CALLS = 40
+"""In a batch: short enough that other jobs spare many batches altogether."""
+
+
 def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
     """Once with counters at rest, back to back; once moving, as in windows over 1 ms."""
-    batches = scaled(200, scale)
+    batches = scaled(2000, scale)
     with tree_in_session() as (tree, session):
         fds = [os.open(tree.energy_file(zone), os.O_RDONLY) for zone in tree.zones]
         try:
-            rest = compare(bare_at_rest(fds), ours_at_rest(session), batches, 50)
+            rest = compare(bare_at_rest(fds), ours_at_rest(session), batches, CALLS)
             step = stepper(tree)
-            moving = compare(bare_moving(fds, step), ours_moving(session, step), batches, 50)
+            moving = compare(bare_moving(fds, step), ours_moving(session, step), batches, CALLS)
         finally:
             for fd in fds:
                 os.close(fd)

@@ -9,7 +9,8 @@ import click
 from greenai_core import registry
 from greenai_core.errors import SchemaError
 from greenai_core.export import Exporter
-from greenai_core.results import Report, read_report
+from greenai_core.report_files import read_report
+from greenai_core.results import Report
 
 from . import output
 from .reports import FILE_NAME

@@ -62,7 +62,7 @@ def emit_json(value: object) -> None:
 
 def json_bytes(value: object) -> bytes:
     """A value as a JSON document; paths that are not UTF-8 keep their bytes as escapes."""
-    from greenai_core.results import to_json
+    from greenai_core.report_files import to_json
 
     text = json.dumps(to_json(value), indent=2, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode("utf-8", "backslashreplace")
@@ -95,7 +95,7 @@ def save(path: Path, content: bytes) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    from greenai_core.results import write_atomically
+    from greenai_core.report_files import write_atomically
 
     try:
         target = path.resolve()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from greenai_core import environment
-from greenai_core.results import Report, Result, Skipped, dump
+from greenai_core.report_files import dump
+from greenai_core.results import Report, Result, Skipped
 
 from . import output
 from .signals import INTERRUPTS

@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "examples" / "greenai-plugin-example" / "src"
 LAYERS = (
     {"errors", "clock", "tensors", "statistics"},
     {"results", "inputs"},
-    {"channels", "model", "export", "grading"},
+    {"channels", "model", "export", "grading", "report_files"},
     {"profiler"},
     {"counters", "sampling", "windows", "registry", "environment"},
     {"blocks", "model_factory"},

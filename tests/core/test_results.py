@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenai_core import SchemaError, dump, read_report, results, write_report
-from greenai_core.results import RESULT_TYPES, Report, to_json
+from greenai_core.report_files import to_json
+from greenai_core.results import RESULT_TYPES, Report
 from greenai_core.testing.sample_reports import sample_report
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/report-1.json").read_text())
