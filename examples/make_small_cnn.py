@@ -7,6 +7,7 @@ to run this to try greenai.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def build() -> onnx.ModelProto:
         return name
 
     current = "image"
-    for index, (before, after) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(CHANNELS)):
         inputs = [current, weight(f"conv{index}.weight", after, before, 3, 3)]
         inputs.append(weight(f"conv{index}.bias", after))
         nodes.append(

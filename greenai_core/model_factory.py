@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import registry
-from .errors import ModelAmbiguous, ModelUnrecognised, PluginError
+from .errors import ModelAmbiguous, ModelUnrecognised, PluginBroken, PluginError
 from .model import DLLibrary
 
 
@@ -48,7 +48,12 @@ class DLModelFactory:
     def formats(self) -> dict[str, type[DLLibrary]]:
         """The formats of plugins, by name."""
         if self._installed and not self._formats:
-            self._formats, self._broken = registry.load_all("greenai.models")
+            loaded, self._broken = registry.load_all("greenai.models")
+            for name, library in loaded.items():
+                if isinstance(library, type) and issubclass(library, DLLibrary):
+                    self._formats[name] = library
+                else:
+                    self._broken[name] = PluginBroken(f"{library!r} is no DLLibrary")
         return self._formats
 
     def get_model(
@@ -75,7 +80,7 @@ class DLModelFactory:
             return registered
         if file.is_file() and file.stat().st_size == 0:
             raise ModelUnrecognised(f"{path} is empty: it holds no model")
-        claims = [library for library in self.formats.values() if library.recognises(file)]
+        claims = self._claims(file)
         if len(claims) > 1:
             candidates = ", ".join(sorted(library.format for library in claims))
             raise ModelAmbiguous(
@@ -102,6 +107,17 @@ class DLModelFactory:
             ModelLoadError: an option does not suit the format.
         """
         return self.get_model(path, format=format)(path, **options)
+
+    def _claims(self, file: Path) -> list[type[DLLibrary]]:
+        """The formats that recognise the file; one that fails to look is set aside."""
+        claims = []
+        for name, library in list(self.formats.items()):
+            try:
+                if library.recognises(file):
+                    claims.append(library)
+            except Exception as error:  # noqa: BLE001  # a stranger's fault must not hide the others
+                self._broken[name] = error
+        return claims
 
     def _registered(self, path: str) -> type[DLLibrary] | None:
         lower = path.lower()

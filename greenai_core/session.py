@@ -11,17 +11,16 @@ import contextlib
 import functools
 import itertools
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from . import evaluation, registry
+from . import evaluation
 from .blocks import Source
-from .channels import Channel, Reading, contents, window_result
+from .channels import Channel, contents
 from .clock import SYSTEM_CLOCK, Clock
-from .errors import LifecycleError, NoSensorError, PluginError, PluginUnavailable, ReadingError
+from .errors import LifecycleError, ReadingError
 from .evaluation import MeasurementInterrupted
 from .inputs import samples, to_inputs
 from .loop import LoopSettings
@@ -29,15 +28,15 @@ from .model import DLLibrary, Trainable
 from .model_factory import factory
 from .profiler import Observation, Profiler, Telemetry
 from .results import (
-    ChannelEnergy,
     Figure,
     InferenceResult,
-    MissingChannel,
     ParameterCount,
     Skipped,
     TrainingResult,
     WindowResult,
 )
+from .selection import open_sources
+from .spans import Window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,94 +47,7 @@ R = TypeVar("R")
 
 Progress = Callable[[float, str], None]
 
-__all__ = ["MeasurementInterrupted", "Session", "Window", "measure"]
-
-
-class Window:
-    """A stretch of time and its energy; made by ``Session.window``.
-
-    The figures are there once the window has ended.
-    """
-
-    # Defaults of the class, since making a window is part of what it costs to measure one.
-    _duration: float | None = None
-    _result: WindowResult | None = None
-
-    def __init__(self, session: Session, name: str, accelerators: Collection[str] | None) -> None:
-        self.name = name
-        self._session = session
-        self._accelerators = accelerators
-
-    def __enter__(self) -> Self:
-        settle()
-        self._sources = self._session.sources
-        self._duration = self._result = None
-        self._begun: list[tuple[Profiler, Any]] = []
-        try:
-            for source in self._sources:
-                profiler = source.profiler
-                self._begun.append((profiler, profiler.begin()))
-        except BaseException:
-            self._end()
-            raise
-        self._start = self._session.clock.now()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        settle()
-        self._duration = self._session.clock.now() - self._start
-        self._end()
-
-    def _end(self) -> None:
-        self._ended: list[Callable[[], Sequence[Reading]]] = [
-            profiler.finish(begun) for profiler, begun in self._begun
-        ]
-
-    def _readings(self) -> Iterator[tuple[str, Reading]]:
-        for source, ended in zip(self._sources, self._ended, strict=True):
-            for reading in ended():
-                if reading.channel in source.channels:
-                    yield source.profiler.name, reading
-
-    @property
-    def result(self) -> WindowResult:
-        """All figures of the window.
-
-        Raises:
-            LifecycleError: it has not ended.
-        """
-        if self._duration is None:
-            raise LifecycleError(f"the window {self.name!r} has not ended yet")
-        if self._result is None:
-            self._result = window_result(
-                self.name, self._duration, list(self._readings()), self._accelerators
-            )
-        return self._result
-
-    @property
-    def energy_j(self) -> float | None:
-        """Joules of the total; None when a channel of it is missing."""
-        return self.result.energy_j
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds between beginning and end."""
-        return self.result.duration_s
-
-    @property
-    def channels(self) -> tuple[ChannelEnergy, ...]:
-        """Energy of each channel that could be read."""
-        return self.result.channels
-
-    @property
-    def missing(self) -> tuple[MissingChannel, ...]:
-        """Channels without a figure, and why."""
-        return self.result.missing
+__all__ = ["MeasurementInterrupted", "Session", "measure"]
 
 
 class Session:
@@ -181,80 +93,8 @@ class Session:
         """
         if self._sources is not None:
             raise LifecycleError("the session is open already")
-        skipped: list[Skipped] = []
-        with contextlib.ExitStack() as stack:
-            sources: list[Source] = []
-            for profiler in self._candidates(skipped):
-                if self._open_one(profiler, skipped):
-                    stack.callback(profiler.close)
-                    self._admit(profiler, sources, skipped)
-            self.skipped = tuple(skipped)
-            if not sources:
-                why = "; ".join(f"{s.profiler}: {s.reason}" for s in skipped) or "none is installed"
-                raise NoSensorError(
-                    f"no profiler can measure here ({why}). `greenai devices` tells the remedies"
-                )
-            self._sources = tuple(sources)
-            stack.pop_all()
+        self._sources, self.skipped = open_sources(self._wanted, self._options, self.clock)
         return self
-
-    def _candidates(self, skipped: list[Skipped]) -> Iterator[Profiler]:
-        """The profilers to try, best first; those of ``auto`` may fail."""
-        if self._wanted is not None:
-            for wanted in self._wanted:
-                yield wanted if isinstance(wanted, Profiler) else self._make(wanted)
-            return
-        loaded, broken = registry.load_all("greenai.profilers")
-        skipped.extend(Skipped(name, str(error), "") for name, error in broken.items())
-        for cls in sorted(loaded.values(), key=lambda c: (-c.priority, c.name)):
-            if cls.automatic or cls.name in self._options:
-                yield self._make(cls.name)
-
-    def _make(self, name: str) -> Profiler:
-        cls = registry.load("greenai.profilers", name)
-        options = self._options.get(name, {})
-        unknown = set(options) - set(cls.option_names)
-        if unknown:
-            known = ", ".join(sorted(cls.option_names)) or "none"
-            raise PluginUnavailable(
-                f"the profiler {name!r} has no option {', '.join(sorted(unknown))}",
-                f"Its options: {known}",
-            )
-        made: Profiler = cls(**options)
-        return made
-
-    def _open_one(self, profiler: Profiler, skipped: list[Skipped]) -> bool:
-        try:
-            profiler.check_available()
-            profiler.open(self.clock)
-        except (PluginError, ReadingError) as error:
-            if self._wanted is not None:
-                raise
-            hint = error.hint if isinstance(error, PluginUnavailable) else ""
-            reason = error.reason if isinstance(error, PluginUnavailable) else str(error)
-            skipped.append(Skipped(profiler.name, reason, hint))
-            return False
-        return True
-
-    def _admit(self, profiler: Profiler, sources: list[Source], skipped: list[Skipped]) -> None:
-        """Use those channels of an open profiler that no better one covers."""
-        taken = {c.id: s.profiler.name for s in sources for c in s.channels}
-        measured = {c.component: s.profiler.name for s in sources for c in s.channels if c.measured}
-        used, covered = [], {}
-        for channel in profiler.channels:
-            if channel.id in taken:
-                covered[channel.id] = taken[channel.id]
-            elif self._wanted is None and not channel.measured and channel.component in measured:
-                covered[channel.component] = measured[channel.component]
-            else:
-                used.append(channel)
-        if used:
-            sources.append(Source(profiler, tuple(used)))
-        else:
-            profiler.close()
-        if covered:
-            what = ", ".join(f"{key} is measured by {name}" for key, name in covered.items())
-            skipped.append(Skipped(profiler.name, what, ""))
 
     def close(self) -> None:
         """Close the profilers; does nothing when the session is not open."""
@@ -314,7 +154,7 @@ class Session:
         At both ends it waits for CUDA work that PyTorch has started, if PyTorch
         is in use.
         """
-        return Window(self, name, self.accelerators)
+        return Window(name, self.sources, self.clock, self.accelerators)
 
     def idle(self, seconds: float = 5.0) -> Figure:
         """Power while this process waits, W.
@@ -451,19 +291,6 @@ def opened(model: DLLibrary | str | os.PathLike[str]) -> Iterator[DLLibrary]:
     else:
         with factory.load(model) as library:
             yield library
-
-
-def settle() -> None:
-    """Wait for the CUDA work that PyTorch has started, if this process uses it.
-
-    Energy read before the accelerator has finished belongs to nobody.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return
-    cuda = getattr(torch, "cuda", None)
-    if cuda is not None and cuda.is_initialized():
-        cuda.synchronize()
 
 
 def measure(

@@ -16,7 +16,6 @@ from greenai_core.clock import SYSTEM_CLOCK
 from greenai_core.testing import PowercapTree
 from greenai_plugins.profilers.rapl import RaplProfiler
 
-
 CALLS = 40
 """In a batch: short enough that other jobs spare many batches altogether."""
 

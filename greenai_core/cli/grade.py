@@ -14,7 +14,8 @@ from greenai_core.errors import GradeError, ReadingError
 from greenai_core.grading import Gradable, Grader
 from greenai_core.net import NetEnergy, as_figure, net_energy
 from greenai_core.results import CommandResult, Grade, WindowResult
-from greenai_core.session import Session, Window
+from greenai_core.session import Session
+from greenai_core.spans import Window
 
 from . import exit_codes, options, output, sensors
 from .command_report import deliver

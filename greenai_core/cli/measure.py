@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from greenai_core.results import CommandResult
-from greenai_core.session import Window
+from greenai_core.spans import Window
 
 from . import child, options, output, sensors
 from .command_report import deliver

@@ -25,7 +25,8 @@ LAYERS = (
     {"blocks", "model_factory"},
     {"loop"},
     {"evaluation"},
-    {"net", "session"},
+    {"net", "selection", "spans"},
+    {"session"},
     {"cli", "testing"},
     {"__init__", "__main__"},
 )
@@ -40,6 +41,7 @@ THIRD_PARTY = {
     "model": {"numpy", "typing_extensions"},
     "profiler": {"typing_extensions"},
     "session": {"numpy", "typing_extensions"},
+    "spans": {"typing_extensions"},
     "environment": {"psutil"},
     "cli": {"click", "rich", "numpy", "psutil", "tomli"},
     "testing": {"numpy", "pytest", "pynvml", "typing_extensions"},

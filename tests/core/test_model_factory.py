@@ -25,7 +25,7 @@ class Marked(DLLibrary):
 
     format = "marked"
     suffixes = (".marked",)
-    option_names = {"speed": "how fast"}  # noqa: RUF012  # ClassVar by the base class
+    option_names = {"speed": "how fast"}  # ClassVar by the base class
 
     @classmethod
     def recognises(cls, path):
@@ -63,7 +63,7 @@ class Rival(Marked):
 
 class Needy(Marked):
     format = "needy"
-    requires = {"a_library_that_is_missing": "needy"}  # noqa: RUF012  # likewise
+    requires = {"a_library_that_is_missing": "needy"}  # likewise
 
 
 @pytest.fixture
@@ -214,3 +214,30 @@ def test_recognising_imports_no_library(tmp_path):
 def test_a_format_without_its_library_names_the_extra():
     assert "greenai-core[needy]" in available(Needy)
     assert available(Marked) == ""
+
+
+class Clumsy(Marked):
+    """A stranger's format that fails as soon as it looks at a file."""
+
+    format = "clumsy"
+
+    @classmethod
+    def recognises(cls, path):
+        raise RuntimeError("off by one")
+
+
+def test_a_format_that_fails_to_look_hides_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "net.marked"
+    path.write_bytes(b"marked")
+    loaded = {"clumsy": Clumsy, "marked": Marked, "nothing": object()}
+    monkeypatch.setattr(registry, "load_all", lambda group: (dict(loaded), {}))
+    assert DLModelFactory(installed=True).get_model(path) is Marked
+
+
+def test_a_failing_format_is_named_when_nothing_else_recognises_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "net.bin"
+    path.write_bytes(b"something else")
+    loaded = {"clumsy": Clumsy, "nothing": object()}
+    monkeypatch.setattr(registry, "load_all", lambda group: (dict(loaded), {}))
+    with pytest.raises(ModelUnrecognised, match=r"Broken plugins: clumsy, nothing"):
+        DLModelFactory(installed=True).get_model(path)

@@ -20,6 +20,7 @@ from greenai_core import (
     Session,
     TensorSpec,
     measure,
+    registry,
     to_json,
 )
 from greenai_core.channels import contents
@@ -417,3 +418,33 @@ def test_measure_keeps_the_result_of_the_latest_call():
     assert work.__doc__ == "Docstring."
     assert work.last is seen[0]
     assert clock.now() == 0.0
+
+
+class Clumsy(CounterProfiler):
+    name = "clumsy"
+    priority = 99
+
+    def connect(self):
+        raise RuntimeError("off by one")
+
+    def disconnect(self):
+        pass
+
+    def read(self, channel):
+        return 0
+
+
+class Steady(SimulatedCounterProfiler):
+    name = "steady"
+    automatic = True
+
+
+def test_a_strangers_faulty_profiler_hides_no_other(monkeypatch):
+    loaded = {"clumsy": Clumsy, "nothing": object(), "steady": Steady}
+    monkeypatch.setattr(registry, "load_all", lambda group: (dict(loaded), {}))
+    monkeypatch.setattr(registry, "load", lambda group, name: loaded[name])
+    with Session(clock=VirtualClock()) as session:
+        assert [c.id for c in session.channels] == ["cpu:0/package"]
+        reasons = {s.profiler: s.reason for s in session.skipped}
+    assert "RuntimeError: off by one" in reasons["clumsy"]
+    assert "is no Profiler" in reasons["nothing"]

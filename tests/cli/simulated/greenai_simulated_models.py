@@ -46,7 +46,7 @@ class TinyModel(DLLibrary):
 
     format = "tiny"
     suffixes = (".tiny",)
-    option_names = {  # noqa: RUF012
+    option_names = {
         "model_constructor": "accepted",
         "learning_rate": "of training",
         "optimizer": "accepted",
@@ -121,7 +121,7 @@ class ForeignModel(TinyModel):
 
     format = "foreign"
     suffixes = (".foreign",)
-    requires = {"a_library_nobody_has": "foreign"}  # noqa: RUF012
+    requires = {"a_library_nobody_has": "foreign"}
 
     @classmethod
     def recognises(cls, path):

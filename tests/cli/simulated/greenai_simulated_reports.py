@@ -7,7 +7,7 @@ from greenai_core import Exporter, Grade, GradeError, Grader
 
 class SimGrader(Grader):
     name = "sim"
-    option_names = {"scale": "text of the scale"}  # noqa: RUF012
+    option_names = {"scale": "text of the scale"}
 
     def __init__(self, scale=None):
         if scale == "bad":

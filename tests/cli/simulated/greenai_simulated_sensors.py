@@ -25,7 +25,7 @@ class SimProfiler(CounterProfiler, Telemetry):
 
     name = "sim"
     priority = 90
-    option_names = {  # noqa: RUF012
+    option_names = {
         "watts": "constant power",
         "lost_file": "the sensor fails once this file exists",
         "calm_file": "1 W for half a second from when this file was made",
