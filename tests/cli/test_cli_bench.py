@@ -171,7 +171,7 @@ def test_figures_that_cannot_be_written_are_still_printed(greenai, tiny, quick, 
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("greenai_core.results.write_atomically", full)
+    monkeypatch.setattr("greenai_core.report_files.write_atomically", full)
     done = greenai("bench", tiny(), *quick, "--json")
     assert done.code == exit_codes.OUTPUT
     assert len(done.errors) == 1
