@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 DEMO := .demo
 PYTEST_ARGS ?=
 WORKERS ?= 2
+FUZZ_COUNT ?= 2000
 
-.PHONY: help demo test lint format bench wheel clean
+.PHONY: help demo test lint format bench fuzz wheel clean
 
 help:
 	@echo "make demo    joules per inference of a small model, in under 90 s"
@@ -14,6 +15,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   speed and memory, as ratios in one run"
+	@echo "make fuzz    2,000 damaged models of every format; failures are kept in .fuzz/"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make clean   remove what the targets made"
 
@@ -48,8 +50,11 @@ format: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
 
+fuzz: $(VENV)/installed
+	$(BIN)/python tests/fuzz/fuzz_run.py --count $(FUZZ_COUNT)
+
 wheel: $(VENV)/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .fuzz

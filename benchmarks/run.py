@@ -17,7 +17,10 @@ from collections.abc import Sequence
 
 from cases.outcome import Outcome
 
-CASES = ("startup", "memory", "rapl_window", "nvml_window", "loop_overhead", "bench_command")
+CASES = (
+    "startup", "memory", "rapl_window", "nvml_window", "loop_overhead", "bench_command",
+    "parameters",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from .export import Exporter as Exporter
     from .grading import Gradable as Gradable
     from .grading import Grader as Grader
+    from .inputs import InputOptions as InputOptions
+    from .inputs import Normalisation as Normalisation
+    from .inputs import Text as Text
     from .model import Ability as Ability
     from .model import DLLibrary as DLLibrary
     from .model import Layer as Layer
@@ -56,10 +59,14 @@ if TYPE_CHECKING:
     from .report_files import to_json as to_json
     from .report_files import write_report as write_report
     from .results import CommandResult as CommandResult
+    from .results import EpochResult as EpochResult
     from .results import Figure as Figure
     from .results import Grade as Grade
     from .results import InferenceResult as InferenceResult
+    from .results import LayerParameters as LayerParameters
+    from .results import MacCount as MacCount
     from .results import ParameterCount as ParameterCount
+    from .results import ParameterEntry as ParameterEntry
     from .results import Report as Report
     from .results import TrainingResult as TrainingResult
     from .results import WindowResult as WindowResult
@@ -68,8 +75,11 @@ if TYPE_CHECKING:
     from .sampling import StreamProfiler as StreamProfiler
     from .session import MeasurementInterrupted as MeasurementInterrupted
     from .session import Session as Session
+    from .session import TrainingFailed as TrainingFailed
     from .session import measure as measure
     from .tensors import TensorSpec as TensorSpec
+    from .trainable import Score as Score
+    from .trainable import Scored as Scored
     from .windows import WindowProfiler as WindowProfiler
 
 _HOMES = {
@@ -84,6 +94,7 @@ _HOMES = {
     ),
     "export": ("Exporter",),
     "grading": ("Gradable", "Grader"),
+    "inputs": ("InputOptions", "Normalisation", "Text"),
     "model": (
         "Ability", "DLLibrary", "Layer", "LayerCall", "Layered", "Trainable", "loading", "require",
     ),
@@ -91,12 +102,13 @@ _HOMES = {
     "profiler": ("Observation", "PowerLimit", "PowerLimiter", "Profiler", "Telemetry"),
     "report_files": ("dump", "read_report", "to_json", "write_report"),
     "results": (
-        "CommandResult", "Figure", "Grade", "InferenceResult", "ParameterCount", "Report",
-        "TrainingResult", "WindowResult",
+        "CommandResult", "EpochResult", "Figure", "Grade", "InferenceResult", "LayerParameters",
+        "MacCount", "ParameterCount", "ParameterEntry", "Report", "TrainingResult", "WindowResult",
     ),
     "sampling": ("PowerProfiler", "Sample", "StreamProfiler"),
-    "session": ("MeasurementInterrupted", "Session", "measure"),
+    "session": ("MeasurementInterrupted", "Session", "TrainingFailed", "measure"),
     "tensors": ("TensorSpec",),
+    "trainable": ("Score", "Scored"),
     "windows": ("WindowProfiler",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

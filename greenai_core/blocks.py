@@ -62,6 +62,22 @@ class Blocks:
         """The blocks after the first ``count``."""
         return self.only(np.arange(count, len(self.durations)))
 
+    def joined(self, count: int) -> Blocks:
+        """So many neighbours made one each; what is left over at the beginning is dropped."""
+        first = len(self.durations) % count
+
+        def sums(values: Vector) -> Vector:
+            return np.asarray(values[first:].reshape(-1, count).sum(axis=1))
+
+        return Blocks(
+            self.starts[first::count],
+            sums(self.durations),
+            sums(self.work),
+            sums(self.iterations),
+            {id: sums(joules) for id, joules in self.energies.items()},
+            self.failures,
+        )
+
     def only(self, keep: Indices) -> Blocks:
         """The blocks of these numbers."""
         return Blocks(

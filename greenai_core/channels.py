@@ -22,6 +22,18 @@ SUPERSETS = ("wall", "psys")
 
 COMPONENTS = (*PARTS, *SUPERSETS, "core", "uncore", "other")
 
+DEFAULT_PERIOD_S = 0.1
+"""Update period assumed where a channel does not state one: the slowest known."""
+
+LEAST_POWER_W = 0.1
+"""Whatever is on draws more; a counter of large units stands still for long."""
+
+SHORTEST_WINDOW_PERIODS = 2
+"""Below this what a counter shows says hardly anything of what happened inside."""
+
+STUCK_S = 1.0
+STUCK_PERIODS = 20
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -79,6 +91,26 @@ class Reading:
     energy_j: float | None
     u_j: float = 0.0
     reason: str = ""
+
+
+def too_short(channel: Channel, period_s: float, duration_s: float) -> str:
+    """Why a window of so few periods has no figure."""
+    return (
+        f"the window lasted {duration_s:.3g} s and {channel.id} has a new value every "
+        f"{period_s:.3g} s: too short to tell. Repeat the work inside the window"
+    )
+
+
+def stuck_reason(channel: Channel, counted_j: float, duration_s: float) -> str:
+    """Why joules that did not grow for so long, s, are no energy; empty if they may be."""
+    period = channel.update_period_s or DEFAULT_PERIOD_S
+    patience_s = max(STUCK_S, STUCK_PERIODS * period, channel.resolution_j / LEAST_POWER_W)
+    if counted_j == 0.0 and duration_s > patience_s:
+        return (
+            f"the counter of {channel.id} did not move for {duration_s:.1f} s, "
+            "and nothing that is on uses no energy: it is stuck or not implemented here"
+        )
+    return ""
 
 
 def contents(

@@ -6,6 +6,7 @@ A plugin gives one raw read of one channel; everything between that and joules
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from abc import abstractmethod
@@ -14,7 +15,16 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from .channels import Channel, Reading
+from .channels import (
+    DEFAULT_PERIOD_S,
+    LEAST_POWER_W,
+    SHORTEST_WINDOW_PERIODS,
+    STUCK_PERIODS,
+    Channel,
+    Reading,
+    stuck_reason,
+    too_short,
+)
 from .clock import Ticker
 from .errors import LifecycleError, ReadingError
 from .profiler import Profiler, Recording
@@ -23,67 +33,62 @@ from .statistics import EdgeSeries, Indices, Vector, edges, latch_window
 MAX_POWER_W = 5000.0
 """No channel of one machine draws more; a counter that says so was reset."""
 
-DEFAULT_PERIOD_S = 0.1
-"""Update period assumed where a channel does not state one: the slowest known."""
-
-HEARTBEAT_S = 30.0
-"""A read at least this often."""
+HEARTBEAT_S = 1.0
+"""A read at least this often, so that a counter that stops moving is noticed."""
 
 HEARTBEATS_A_WRAP = 40
 """Reads in the time in which MAX_POWER_W would wrap a counter. None wraps unseen,
 and a reset is taken for a wrap only if it comes within 1/40 of one (65,536 J, the
 least known, wraps after 13 s at MAX_POWER_W and after 234 s at 280 W)."""
 
-LEAST_POWER_W = 0.1
-"""Whatever is on draws more; a counter of large units stands still for long."""
-
-SHORTEST_WINDOW_PERIODS = 2
-"""Below this what a counter shows says hardly anything of what happened inside."""
-
-STUCK_S = 1.0
-STUCK_PERIODS = 20
-
 
 Mark: TypeAlias = tuple[float, float, float, int, "float | None", str]
 """One read of one channel: instants before and after it, joules counted so far,
 epoch, power in W if asked for, and why it failed. The epoch changes when the
-counter was reset; marks of two epochs cannot be subtracted. A plain tuple, its
+counter was reset or opened again; marks of two epochs cannot be subtracted. A plain tuple, its
 middle worked out by whoever needs it, since two are made a window and channel."""
+
+
+_EPOCHS = itertools.count()
 
 
 class _Counter:
     """Unwraps one channel's raw counts into joules since it was opened."""
 
-    __slots__ = ("channel", "epoch", "joules", "plain", "raw", "seen", "unit")
+    __slots__ = ("channel", "epoch", "joules", "moved", "plain", "raw", "seen", "sure_s", "unit")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.raw: int | None = None
-        self.seen = 0.0
+        self.seen = math.inf
+        self.moved = -math.inf
         self.joules = 0.0
-        self.epoch = 0
+        self.epoch = next(_EPOCHS)
         self.unit = channel.resolution_j
         # More than this at once, or less than nothing, is looked at twice.
         self.plain = round(MAX_POWER_W * DEFAULT_PERIOD_S / max(channel.resolution_j, 1e-15))
+        # A wrap cannot have passed unseen between two reads so close together.
+        self.sure_s = channel.wraps_at * self.unit / MAX_POWER_W if channel.wraps_at else math.inf
 
     def add(self, time: float, raw: int) -> None:
         """Count what has come since the read before.
 
         Raises:
-            ReadingError: the count is negative, or moved as no energy explains:
-                back without a wrap, or ahead faster than MAX_POWER_W.
+            ReadingError: the count is negative, moved as no energy explains (back
+                without a wrap, or ahead faster than MAX_POWER_W), or may have
+                wrapped more than once since the read before.
         """
         last = self.raw
         delta = min(raw, 0) if last is None else raw - last
-        if not 0 <= delta <= self.plain:
+        if not 0 <= delta <= self.plain or time - self.seen > self.sure_s:
             delta = self._explain(time, raw, delta)
         self.joules += delta * self.unit
         self.raw = raw
-        self.seen = time
+        self.seen = self.moved = time
 
     def _explain(self, time: float, raw: int, delta: int) -> int:
         channel = self.channel
-        if raw < 0:
+        if not raw >= 0:  # NaN too
             raise ReadingError(f"the counter of {channel.id} gave {raw}, which cannot be true")
         last = raw - delta
         if delta < 0 and channel.wraps_at:
@@ -91,14 +96,26 @@ class _Counter:
         # One update period of energy may appear at once, whatever the time between reads.
         elapsed = max(time - self.seen, 0.0) + (channel.update_period_s or DEFAULT_PERIOD_S)
         if delta < 0 or delta * channel.resolution_j > MAX_POWER_W * elapsed:
-            self.raw, self.seen, self.joules = raw, time, 0.0
-            self.epoch += 1
+            self._begin_anew(time, raw)
             what = "went back" if raw < last else f"jumped within {elapsed:.3g} s"
             raise ReadingError(
                 f"the counter of {channel.id} {what} from {last} to {raw}: "
                 "it was reset, or gave garbage"
             )
+        pause = time - self.seen
+        if pause > self.sure_s and (delta + (channel.wraps_at or 0)) * self.unit <= (
+            MAX_POWER_W * pause
+        ):
+            self._begin_anew(time, raw)
+            raise ReadingError(
+                f"the counter of {channel.id} could not be read for {pause:.0f} s and may have "
+                "wrapped unseen meanwhile"
+            )
         return delta
+
+    def _begin_anew(self, time: float, raw: int) -> None:
+        self.raw, self.seen, self.joules = raw, time, 0.0
+        self.epoch = next(_EPOCHS)
 
 
 class CounterProfiler(Profiler):
@@ -107,6 +124,8 @@ class CounterProfiler(Profiler):
     A plugin implements ``connect`` (each channel with its ``resolution_j``,
     and ``wraps_at`` where the counter wraps), ``disconnect`` and ``read``.
     """
+
+    swift: ClassVar[bool] = True
 
     precise_ends: ClassVar[bool] = False
     """Whether ``read_power`` is asked at both ends of a window; worth its time
@@ -167,7 +186,10 @@ class CounterProfiler(Profiler):
                     after = now()
                     if raw != counter.raw:
                         counter.add(after, raw)
-                except (ReadingError, OSError) as error:
+                    else:
+                        counter.seen = after
+                # Any fault of a plugin: it must end neither the heartbeat nor the user's work.
+                except Exception as error:  # noqa: BLE001
                     failure = _why(error, counter.channel)
                     marks.append((before, before, counter.joules, counter.epoch, None, failure))
                     before = now()
@@ -188,8 +210,8 @@ class CounterProfiler(Profiler):
             return mark
         try:
             return before, after, joules, epoch, self.read_power(channel), ""
-        except (ReadingError, OSError) as error:
-            return before, after, joules, epoch, None, _why(error, channel)
+        except Exception:  # noqa: BLE001  # the energy is known; without the power it is so less well
+            return mark
 
     def begin(self) -> list[Mark]:
         """Read the channels at the beginning of a window."""
@@ -201,7 +223,8 @@ class CounterProfiler(Profiler):
         """Read them again; the joules in between are worked out when asked for."""
         marks = self._mark_with_power() if self.precise_ends else self.mark()
         channels = self.channels
-        return lambda: list(map(_reading, channels, begun, marks))
+        moved = [counter.moved for counter in self._counters]
+        return lambda: list(map(_reading, channels, begun, marks, moved))
 
     def end(self, begun: list[Mark]) -> Sequence[Reading]:
         """Read them again and tell the joules in between."""
@@ -217,42 +240,39 @@ class CounterProfiler(Profiler):
 
 
 def _why(error: Exception, channel: Channel) -> str:
-    return str(error) or f"{channel.id} could not be read"
+    if isinstance(error, (ReadingError, OSError)) and str(error):
+        return str(error)
+    return f"{channel.id} could not be read ({type(error).__name__}: {error})"
 
 
-def _reading(channel: Channel, start: Mark, stop: Mark) -> Reading:
+def _reading(channel: Channel, start: Mark, stop: Mark, moved: float) -> Reading:
     start_from, start_to, start_j, start_epoch, start_w, start_failure = start
     stop_from, stop_to, stop_j, stop_epoch, stop_w, stop_failure = stop
     failure = start_failure or stop_failure
     if not failure and start_epoch != stop_epoch:
-        failure = f"the counter of {channel.id} was reset inside the window"
+        failure = (
+            f"the counter of {channel.id} was reset, could not be read for long, or was opened "
+            "again inside the window"
+        )
     if failure:
         return Reading(channel, None, reason=failure)
     duration = (stop_from + stop_to - start_from - start_to) / 2
     counted = stop_j - start_j
     period = channel.update_period_s or DEFAULT_PERIOD_S
-    stuck = _stuck(channel, counted, duration)
+    # It may have stopped before the window began, or in the middle of it.
+    stuck = stuck_reason(channel, 0.0, stop_to - max(moved, start_from))
     if stuck:
         return Reading(channel, None, reason=stuck)
     if duration < SHORTEST_WINDOW_PERIODS * period:
+        return Reading(channel, None, reason=too_short(channel, period, duration))
+    if counted == 0.0 and duration > channel.resolution_j / LEAST_POWER_W:
         reason = (
-            f"the window lasted {duration:.3g} s and the counter of {channel.id} moves every "
-            f"{period:.3g} s: too short to tell. Repeat the work inside the window"
+            f"the counter of {channel.id} did not move in {duration:.3g} s: it is slower than it "
+            "says, and the window too short to tell. Repeat the work inside the window"
         )
         return Reading(channel, None, reason=reason)
     energy, u = latch_window(counted, duration, period, channel.resolution_j, start_w, stop_w)
     return Reading(channel, max(energy, 0.0), u)
-
-
-def _stuck(channel: Channel, counted_j: float, duration_s: float) -> str:
-    period = channel.update_period_s or DEFAULT_PERIOD_S
-    patience_s = max(STUCK_S, STUCK_PERIODS * period, channel.resolution_j / LEAST_POWER_W)
-    if counted_j == 0.0 and duration_s > patience_s:
-        return (
-            f"the counter of {channel.id} did not move for {duration_s:.1f} s, "
-            "and nothing that is on uses no energy: it is stuck or not implemented here"
-        )
-    return ""
 
 
 def _from_first(series: EdgeSeries, times: Vector, joules: Vector, period: float) -> EdgeSeries:
@@ -315,7 +335,8 @@ class _CounterRecording(Recording):
             return failure or f"{channel.id} was never read"
         series = edges(times, joules, period)
         if series is None:
-            stuck = _stuck(channel, float(joules[-1] - joules[0]), float(times[-1] - times[0]))
+            seconds = float(times[-1] - times[0])
+            stuck = stuck_reason(channel, float(joules[-1] - joules[0]), seconds)
             return stuck or failure or f"{channel.id} moved too seldom to tell blocks apart"
         silence = float(borders[-1] - series.times[-1])
         pause = float(np.diff(times).max())

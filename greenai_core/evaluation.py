@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from .blocks import Blocks, Source
 from .channels import Channel, contents, joined_method
 from .clock import Clock
@@ -26,7 +28,7 @@ from .results import (
     TrainingResult,
     WindowResult,
 )
-from .statistics import Interval, add_gains, batch_means, expanded
+from .statistics import MIN_BLOCKS, Interval, add_gains, batch_means, expanded
 
 
 class MeasurementInterrupted(KeyboardInterrupt):
@@ -177,10 +179,12 @@ def _channels(sources: Sequence[Source]) -> list[Channel]:
 
 
 def _parameters(library: DLLibrary) -> tuple[ParameterCount | None, tuple[str, ...]]:
+    """Their count, and what is not known for sure about the model and its inputs."""
+    assumed = library.assumptions()
     try:
-        return library.count_parameters(), ()
+        return library.count_parameters(), assumed
     except ModelError as error:
-        return None, (f"the parameters could not be counted: {error}",)
+        return None, (*assumed, f"the parameters could not be counted: {error}")
 
 
 def _share(figure: Figure | None, samples: int) -> Figure | None:
@@ -201,16 +205,23 @@ def _costs(
     run: LoopRun, sources: Sequence[Source], contains: Sequence[str], settings: LoopSettings
 ) -> _Costs:
     blocks = run.blocks
-    by_id = {c.id: (c, s.profiler.name) for s in sources for c in s.channels}
+    by_id = {c.id: (c, s.profiler) for s in sources for c in s.channels}
     order = [id for id in by_id if id in blocks.energies]
+    inside = [by_id[id][0] for id in contains]
+    reading = run.self_cost_share
     whole = bool(contains) and all(id in blocks.energies for id in contains)
-    energy = _energy(blocks, [by_id[id][0] for id in contains]) if whole else None
-    channels = tuple(
-        (channel, profiler, id in contains, figure)
-        for id in order
-        for channel, profiler in [by_id[id]]
-        if (figure := _energy(blocks, [channel])) is not None
-    )
+    energy = _energy(blocks, inside, reading) if whole else None
+    channels = []
+    missing = [MissingChannel(id, why) for id, why in blocks.failures.items()]
+    for id in order:
+        channel, profiler = by_id[id]
+        # The pace of what belongs to the total was seen to when the run was cut.
+        grain = 0.0 if id in contains else profiler.grain_s(channel)
+        joined = _joined(blocks, grain)
+        if joined is None:
+            missing.append(MissingChannel(id, _too_few(id, grain)))
+        elif (figure := _energy(joined, [channel], reading)) is not None:
+            channels.append((channel, profiler.name, id in contains, figure))
     seconds = blocks.seconds()
     latency = _figure(
         seconds, 0.0, "clock", f"mean of {len(blocks.work)} blocks on the monotonic clock"
@@ -220,18 +231,43 @@ def _costs(
     return _Costs(
         energy=energy,
         seconds=latency,
-        power=_power(blocks, [by_id[id][0] for id in contains]) if whole else None,
+        power=_power(blocks, inside, reading) if whole else None,
         contains=tuple(contains),
-        channels=channels,
-        missing=tuple(MissingChannel(id, why) for id, why in blocks.failures.items()),
+        channels=tuple(channels),
+        missing=tuple(missing),
         repetitions=_repetitions(blocks, order),
         iterations=int(blocks.iterations.sum()),
-        warnings=_warnings(run, energy, [by_id[id][0] for id in contains], settings),
+        warnings=_warnings(run, energy, inside, settings),
     )
 
 
-def _energy(blocks: Blocks, channels: Sequence[Channel]) -> Figure | None:
-    """Joules of one iteration summed over channels; None without an interval."""
+def _joined(blocks: Blocks, grain_s: float) -> Blocks | None:
+    """Blocks long enough for a channel of that pace; None when they become too few.
+
+    Blocks between two of its values would all look alike and their interval
+    would be far too narrow.
+    """
+    count = math.ceil(grain_s / float(np.median(blocks.durations)))
+    if count <= 1:
+        return blocks
+    return blocks.joined(count) if len(blocks.durations) // count >= MIN_BLOCKS else None
+
+
+def _too_few(id: str, grain_s: float) -> str:
+    return (
+        f"the run was too short for {id}, which has a new value every {grain_s:.3g} s. "
+        f"Measure for at least {MIN_BLOCKS * grain_s:.3g} s"
+    )
+
+
+def _energy(blocks: Blocks, channels: Sequence[Channel], reading: float) -> Figure | None:
+    """Joules of one iteration summed over channels; None without an interval.
+
+    Args:
+        blocks: the run.
+        channels: to be summed.
+        reading: share of the time spent reading sensors, at an unknown power.
+    """
     values = blocks.per_iteration([channel.id for channel in channels])
     shares = [
         (c, float(blocks.per_iteration([c.id]).mean()) * c.gain_uncertainty) for c in channels
@@ -240,10 +276,10 @@ def _energy(blocks: Blocks, channels: Sequence[Channel]) -> Figure | None:
     method = joined_method({channel.method for channel in channels})
     names = " + ".join(channel.id for channel in channels)
     provenance = f"{names}; batch means of {len(values)} blocks"
-    return _figure(batch_means(values), gain, method, provenance)
+    return _figure(batch_means(values), gain, method, provenance, reading)
 
 
-def _power(blocks: Blocks, channels: Sequence[Channel]) -> Figure | None:
+def _power(blocks: Blocks, channels: Sequence[Channel], reading: float) -> Figure | None:
     values = sum(blocks.energies[channel.id] for channel in channels) / blocks.durations
     means = [float(blocks.energies[c.id].sum() / blocks.durations.sum()) for c in channels]
     gain = add_gains(
@@ -253,14 +289,20 @@ def _power(blocks: Blocks, channels: Sequence[Channel]) -> Figure | None:
         ]
     )
     method = joined_method({channel.method for channel in channels})
-    return _figure(batch_means(values), gain, method, f"batch means of {len(values)} blocks")
+    provenance = f"batch means of {len(values)} blocks"
+    return _figure(batch_means(values), gain, method, provenance, reading)
 
 
-def _figure(interval: Interval, gain: float, method: str, provenance: str) -> Figure | None:
+def _figure(
+    interval: Interval, gain: float, method: str, provenance: str, reading: float = 0.0
+) -> Figure | None:
     if math.isinf(interval.half):
         return None
     # More freedom makes t smaller; a gain must not make an interval narrower by that.
-    total = max(expanded([(interval.u, interval.nu), (gain, math.inf)]), interval.half)
+    # The power while sensors are read is unknown: 0 to twice the mean, a uniform error.
+    unread = reading * abs(interval.mean) / math.sqrt(3)
+    parts = [(interval.u, interval.nu), (gain, math.inf), (unread, math.inf)]
+    total = max(expanded(parts), interval.half)
     mean = interval.mean
     floor = min(mean, 0.0)
     return Figure(

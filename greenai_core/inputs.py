@@ -1,143 +1,249 @@
-"""From what people have (images, arrays, nothing) to what a model's inputs ask for."""
+"""From what people have (images, arrays, text, nothing) to what a model's inputs ask for."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .errors import ModelInputError, PluginUnavailable
+from .arrays import Array, np_dtype, samples
+from .errors import GreenAIError, ModelInputError
+from .images import (
+    IMAGE_SUFFIXES,
+    RESIZES,
+    STRETCH,
+    Normalisation,
+    images_in,
+    normalisation,
+    read_images,
+)
+from .numpy_files import refuse_bomb
+from .synthetic import check_batch, open_axes, synthetic, with_axes
 from .tensors import TensorSpec
+from .texts import Text, encode, read_text, vocabulary
 
-Array = npt.NDArray[Any]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "InputOptions",
+    "Inputs",
+    "Normalisation",
+    "Text",
+    "make_inputs",
+    "samples",
+    "to_inputs",
+]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
+Guess = Callable[[Sequence[TensorSpec]], Mapping[str, Sequence[int | None]]]
 
-SYNTHETIC_SEED = 20220401
-"""Fixed, so that two models measured side by side are fed the same numbers."""
+TEXT_SUFFIXES = (".txt", ".md")
 
-MAX_ELEMENTS = 2**31
-"""Synthetic tensors beyond this are a mistake in a shape, not an input."""
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How data are made into the inputs of a model.
+
+    Attributes:
+        batch_size: samples in one inference; the most that are taken of a
+            folder. None for what data or file say, else 1.
+        axes: sizes of axes that the model leaves open, by their name
+            (``"seq"``) or by input and position (``"input_ids.1"``).
+        resize: ``"stretch"``, ``"fit"`` or ``"crop"``; see ``images.RESIZES``.
+        normalise: of images: ``"imagenet"``, ``"0..1"``, ``"-1..1"``,
+            ``"0..255"``, ``"none"``, ``"MEAN/STD"``, or a ``Normalisation``.
+            None for [0, 1], and 0 to 255 where the model takes whole numbers.
+        preprocess: called on the data first; it returns anything that the
+            model can be given.
+
+    Raises:
+        ModelInputError: there is no such way to resize or normalise.
+    """
+
+    batch_size: int | None = None
+    axes: Mapping[str, int] = field(default_factory=dict)
+    resize: str = STRETCH
+    normalise: str | Normalisation | None = None
+    preprocess: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize not in RESIZES:
+            raise ModelInputError(f"resize is {self.resize!r}: give {', '.join(RESIZES)}")
+        if self.normalise is not None:
+            normalisation(self.normalise)
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ModelInputError(f"a batch has 1 sample at least, not {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model is fed.
+
+    Attributes:
+        arrays: by input name.
+        assumptions: what was assumed because neither file nor user said it.
+    """
+
+    arrays: Mapping[str, Array]
+    assumptions: tuple[str, ...] = ()
 
 
 def to_inputs(
     data: Any,
     specs: Sequence[TensorSpec],
+    options: InputOptions | None = None,
     *,
-    batch_size: int | None = None,
     image_layout: str = "NCHW",
+    folder: Path | None = None,
 ) -> dict[str, Array]:
+    """Arrays by input name that fit ``specs``; ``make_inputs`` tells the assumptions too."""
+    made = make_inputs(data, specs, options, image_layout=image_layout, folder=folder)
+    return dict(made.arrays)
+
+
+def make_inputs(
+    data: Any,
+    specs: Sequence[TensorSpec],
+    options: InputOptions | None = None,
+    *,
+    image_layout: str = "NCHW",
+    folder: Path | None = None,
+    guess: Guess | None = None,
+) -> Inputs:
     """Arrays by input name that fit ``specs``.
 
     Args:
-        data: None for synthetic data; the path of an image, ``.npy`` or
-            ``.npz``; an array for a model of one input; a mapping by input name.
+        data: None for synthetic data; the path of an image, a folder of images,
+            a text, ``.npy`` or ``.npz``; ``Text``; an array for a model of one
+            input; a mapping by input name.
         specs: the inputs of the model.
-        batch_size: samples in the batch; None for what data or file say, else 1.
-        image_layout: axes of an image where the shape does not tell.
+        options: see ``InputOptions``.
+        image_layout: axes of an image where neither spec nor shape tell.
+        folder: of the model, where its tokenizer and ``config.json`` lie.
+        guess: shapes for inputs whose shape nobody told, by name; asked only
+            where data do not bring their shape.
 
     Raises:
         ModelInputError: the data do not fit, or a shape is not known.
+        PluginUnavailable: a library that reads them is missing.
     """
+    options = options or InputOptions()
     if not specs:
         raise ModelInputError("the model states no inputs, so nothing can be prepared for it")
+    if options.preprocess is not None:
+        data = _preprocessed(data, options.preprocess)
+    guesses: list[str] = []
+    if guess is not None and _needs_shape(data):
+        specs, guesses = _guessed(specs, guess)
+    specs = with_axes(specs, options.axes)
     if data is None:
-        return {spec.name: synthetic(spec, batch_size) for spec in specs}
+        words = vocabulary(folder) if folder is not None else None
+        arrays = {spec.name: synthetic(spec, options.batch_size, words) for spec in specs}
+        return Inputs(arrays, (*guesses, *_left_open(specs)))
+    made = _from_data(data, specs, options, image_layout, folder or Path())
+    return Inputs(made.arrays, (*guesses, *made.assumptions))
+
+
+def _from_data(
+    data: Any, specs: Sequence[TensorSpec], options: InputOptions, image_layout: str, folder: Path
+) -> Inputs:
+    notes: list[str] = []
+    batch_size = options.batch_size
     if isinstance(data, (str, os.PathLike)):
-        data = _read(Path(data), specs, image_layout)
-    if not isinstance(data, Mapping):
-        if len(specs) != 1:
-            names = ", ".join(spec.name for spec in specs)
-            raise ModelInputError(
-                f"the model has {len(specs)} inputs ({names}): give an .npz or a mapping by name"
-            )
-        data = {specs[0].name: data}
-    missing = [spec.name for spec in specs if spec.name not in data]
-    unknown = sorted(set(data) - {spec.name for spec in specs})
+        path = Path(data)
+        data = _read(path, specs, options, image_layout)
+        if path.is_dir():
+            notes += _not_as_many(path, len(data), batch_size)
+            batch_size = None
+    if isinstance(data, Text):
+        data, cut = encode(data, specs, folder)
+        notes += cut
+    named = _by_name(data, specs)
+    arrays = {spec.name: _fit(np.asarray(named[spec.name]), spec, batch_size) for spec in specs}
+    return Inputs(arrays, tuple(notes))
+
+
+def _not_as_many(folder: Path, taken: int, asked: int | None) -> list[str]:
+    """A note where the batch is smaller than was asked for, or than the folder."""
+    held = len(images_in(folder))
+    if asked is not None and taken < asked:
+        return [f"{folder} holds {held} images: that is the batch, not {asked}"]
+    if asked is None and taken < held:
+        return [f"the model fixes a batch of {taken}: the first of {held} images in {folder}"]
+    return []
+
+
+def _preprocessed(data: Any, function: Callable[[Any], Any]) -> Any:
+    try:
+        return function(data)
+    except GreenAIError:
+        raise
+    except Exception as error:  # users' code may raise anything
+        name = getattr(function, "__qualname__", repr(function))
+        raise ModelInputError(
+            f"the function {name} failed on the data ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _needs_shape(data: Any) -> bool:
+    """Whether the data are made to the shape of the input, not the other way round."""
+    if not isinstance(data, (str, os.PathLike)):
+        return data is None
+    path = Path(data)
+    return path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _guessed(specs: Sequence[TensorSpec], guess: Guess) -> tuple[tuple[TensorSpec, ...], list[str]]:
+    """The specs with guessed shapes, and a note on each."""
+    unknown = [spec for spec in specs if spec.shape is None]
+    shapes = guess(unknown) if unknown else {}
+    notes = [
+        f"the file does not say the shape of the input {name}: {'x'.join(map(_axis, shape))} was "
+        "assumed, the first usual shape that the network takes. Give --input-shape to be sure"
+        for name, shape in shapes.items()
+    ]
+    known = tuple(
+        replace(spec, shape=tuple(shapes[spec.name])) if spec.name in shapes else spec
+        for spec in specs
+    )
+    return known, notes
+
+
+def _axis(size: int | None) -> str:
+    return "N" if size is None else str(size)
+
+
+def _left_open(specs: Sequence[TensorSpec]) -> list[str]:
+    """A note on the axes of synthetic data that nobody sized; the batch is reported anyway."""
+    names = [keys[-1] for spec in specs for keys in open_axes(spec) if keys[0] != f"{spec.name}.0"]
+    if not names:
+        return []
+    listed = list(dict.fromkeys(names))
+    return [
+        f"the model leaves {', '.join(listed)} open: synthetic data have the size 1 there. "
+        f"Set it with --axis {listed[0]}=128"
+    ]
+
+
+def _by_name(data: Any, specs: Sequence[TensorSpec]) -> Mapping[str, Any]:
+    """The data by input name; every input and no other."""
+    names = ", ".join(spec.name for spec in specs)
+    if isinstance(data, Mapping):
+        named: Mapping[str, Any] = data
+    elif len(specs) == 1:
+        named = {specs[0].name: data}
+    else:
+        raise ModelInputError(
+            f"the model has {len(specs)} inputs ({names}): give an .npz or a mapping by name"
+        )
+    missing = [spec.name for spec in specs if spec.name not in named]
+    unknown = sorted(set(named) - {spec.name for spec in specs})
     if missing or unknown:
-        names = ", ".join(spec.name for spec in specs)
         what = f"lacks {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
         raise ModelInputError(f"the data {what}; the inputs of the model are: {names}")
-    return {spec.name: _fit(np.asarray(data[spec.name]), spec, batch_size) for spec in specs}
-
-
-def synthetic(spec: TensorSpec, batch_size: int | None = None) -> Array:
-    """Random data of the shape and type of ``spec``; open axes become 1.
-
-    Floats are uniform in [0, 1), integers are 0 or 1 (always within a
-    vocabulary), booleans are true.
-
-    Raises:
-        ModelInputError: the shape is not known, or the batch cannot be that size.
-    """
-    if spec.shape is None:
-        raise ModelInputError(
-            f"the file does not say the shape of the input {spec.name}: "
-            "give it with --input-shape 1x3x224x224 (in Python input_shapes=(1, 3, 224, 224))"
-        )
-    shape = [axis if isinstance(axis, int) else 1 for axis in spec.shape]
-    if batch_size is not None and shape:
-        shape[0] = _batch(spec, batch_size)
-    if math.prod(shape) > MAX_ELEMENTS:
-        raise ModelInputError(f"the input {spec} would take {math.prod(shape):,} elements")
-    rng = np.random.default_rng(SYNTHETIC_SEED)
-    if spec.dtype == "string":
-        return np.full(shape, "greenai", dtype=object)
-    dtype = np_dtype(spec)
-    if dtype.kind == "b":
-        return np.ones(shape, dtype)
-    if dtype.kind in "iu":
-        return rng.integers(0, 2, shape).astype(dtype)
-    if dtype.kind == "c":
-        return (rng.random(shape) + 1j * rng.random(shape)).astype(dtype)
-    return rng.random(shape, dtype=np.float32).astype(dtype)
-
-
-def np_dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """NumPy's type for the elements of ``spec``.
-
-    Raises:
-        ModelInputError: NumPy has no such type.
-    """
-    try:
-        return np.dtype(spec.dtype)
-    except TypeError as error:
-        raise ModelInputError(f"the input {spec} has a type that NumPy does not know") from error
-
-
-def samples(inputs: Mapping[str, Array]) -> int:
-    """Samples in a batch: the length of the first axis of the first input, else 1."""
-    first = next(iter(inputs.values()))
-    return int(first.shape[0]) if first.ndim else 1
-
-
-def channels_last(spec: TensorSpec, image_layout: str) -> bool:
-    """Whether the images of ``spec`` are height x width x channels.
-
-    A fixed axis of 1, 3 or 4 tells which one holds the channels; where both or
-    neither do, ``image_layout`` decides.
-    """
-    assert spec.shape is not None
-    first, last = (spec.shape[axis] in (1, 3, 4) for axis in (1, 3))
-    if first != last:
-        return last
-    return image_layout == "NHWC"
-
-
-def _batch(spec: TensorSpec, batch_size: int) -> int:
-    assert spec.shape
-    fixed = spec.shape[0]
-    if isinstance(fixed, int) and fixed != batch_size:
-        raise ModelInputError(
-            f"a batch of {batch_size} does not fit: the model fixes the first axis of "
-            f"its input {spec}. Export it with a dynamic batch axis"
-        )
-    return batch_size
+    return named
 
 
 def _fit(array: Array, spec: TensorSpec, batch_size: int | None) -> Array:
@@ -164,73 +270,60 @@ def _fit(array: Array, spec: TensorSpec, batch_size: int | None) -> Array:
         array = np.repeat(array, batch_size, axis=0)
     if spec.shape and isinstance(spec.shape[0], int) and array.shape[0] != spec.shape[0]:
         if array.shape[0] != 1 or batch_size is not None:
-            _batch(spec, array.shape[0])
+            check_batch(spec, array.shape[0])
         array = np.repeat(array, spec.shape[0], axis=0)
     return np.asarray(array, order="C")  # ascontiguousarray would give scalars an axis
 
 
-def _read(path: Path, specs: Sequence[TensorSpec], image_layout: str) -> Any:
-    """What the file holds: an array, or arrays by name."""
+def _read(path: Path, specs: Sequence[TensorSpec], options: InputOptions, image_layout: str) -> Any:
+    """What the file or folder holds: an array, arrays by name, or text."""
+    if path.is_dir():
+        return _images(path, images_in(path), specs, options, image_layout)
     if not path.is_file():
         raise ModelInputError(f"there is no input file {path}. Check the path")
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
-        return _image(path, specs, image_layout)
+        return _images(path, [path], specs, options, image_layout)
+    if suffix in TEXT_SUFFIXES:
+        return read_text(path)
     if suffix not in (".npy", ".npz"):
         raise ModelInputError(
-            f"{path} is not an input that greenai reads (images, .npy and .npz are)"
+            f"{path} is not an input that greenai reads "
+            "(images, folders of images, .txt, .npy and .npz are)"
         )
     try:
+        refuse_bomb(path)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
             return {name: loaded[name] for name in loaded.files}
+    except ModelInputError:
+        raise
     except Exception as error:  # NumPy raises half a dozen types on broken files
         raise ModelInputError(f"{path} is not a NumPy file that can be read: {error}") from error
 
 
-def _image(path: Path, specs: Sequence[TensorSpec], image_layout: str) -> Array:
-    """The image as one sample in [0, 1], resized to the model's height and width."""
-    images = [spec for spec in specs if spec.shape is not None and len(spec.shape) == 4]
-    if len(images) != 1 or len(specs) != 1:
+def _images(
+    given: Path,
+    paths: Sequence[Path],
+    specs: Sequence[TensorSpec],
+    options: InputOptions,
+    image_layout: str,
+) -> Array:
+    """The images as one batch; of many, as many as the batch may have."""
+    if len(specs) != 1 or specs[0].shape is None or len(specs[0].shape) != 4:
         raise ModelInputError(
-            f"{path} is an image, but the model has no single image input: "
+            f"{given} is an image, but the model has no single image input: "
             + "; ".join(map(str, specs))
             + ". If the file does not state its shape, give --input-shape 1x3x224x224"
         )
-    spec = images[0]
-    assert spec.shape is not None
-    last = channels_last(spec, image_layout)
-    channels = spec.shape[3 if last else 1]
-    height, width = (spec.shape[1:3]) if last else (spec.shape[2:4])
-    pixels = _pixels(path, channels if isinstance(channels, int) else 3, height, width)
-    array = pixels.astype(np.float32) / np.float32(255)
-    if np_dtype(spec).kind in "iu":
-        array = pixels.astype(np_dtype(spec))
-    ordered: Array = array if last else array.transpose(2, 0, 1)
-    return ordered[np.newaxis]
-
-
-def _pixels(path: Path, channels: int, height: Any, width: Any) -> Array:
-    """Height x width x channels of 8-bit values."""
-    try:
-        from PIL import Image, ImageOps
-    except ModuleNotFoundError as error:
-        raise PluginUnavailable(
-            "reading images needs Pillow", "pip install 'greenai-core[image]'"
-        ) from error
-    modes = {1: "L", 3: "RGB", 4: "RGBA"}
-    if channels not in modes:
-        raise ModelInputError(f"an image has 1, 3 or 4 channels, the model wants {channels}")
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert(modes[channels])
-            size = tuple(
-                axis if isinstance(axis, int) else own
-                for axis, own in zip((width, height), upright.size, strict=True)
-            )
-            pixels = np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ModelInputError(f"{path} is not an image that can be read: {error}") from error
-    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+    fixed = specs[0].shape[0]
+    most = options.batch_size or (fixed if isinstance(fixed, int) else None)
+    return read_images(
+        paths[:most],
+        specs[0],
+        resize=options.resize,
+        normalise=options.normalise,
+        image_layout=image_layout,
+    )

@@ -27,7 +27,10 @@ from .statistics import (
 )
 
 SELF_COST = 0.003
-"""Share of the run that reading the sensors should take."""
+"""Most of the run that reading the sensors should take."""
+
+BIAS_OF_TARGET = 0.1
+"""Share of the target by which the reading of sensors may at most bias the figure."""
 
 SHORTEST_TICK_S = 0.004
 GRAINS_A_BLOCK = 3
@@ -176,13 +179,15 @@ def _looks(
     """Work, and now and then a verdict on it; the last one when the time is over."""
     now = ticks.clock.now
     most = settings.max_iterations or math.inf
+    told = now()
     for _ in range(PROBE_TICKS):
         _stretch(work, ticks, 1, math.inf)
-    tick_s = max(ticks.cost() / SELF_COST, SHORTEST_TICK_S)
+        if now() - told > settings.max_time_s / 4:
+            break
+    tick_s = _between_ticks(ticks.cost(), settings)
     stride = int(max(1, min(math.ceil(tick_s / seconds), most // FIRST_LOOK)))
     per_block = math.ceil(block_s / (stride * seconds))
     patience = OVERDUE * max(tick_s, stride * seconds)
-    told = now()
     # The first values that the sensors show are older than this run.
     while not ticks.ready() and now() - told < settings.max_time_s / 4:
         _stretch(work, ticks, stride, patience)
@@ -204,6 +209,14 @@ def _looks(
             share = max(elapsed / settings.max_time_s, 0.95 * ticks.blocks / look)
             progress(min(share, 1.0), f"{ticks.iterations} runs")
             ticks.pause()
+
+
+def _between_ticks(cost_s: float, settings: LoopSettings) -> float:
+    """Seconds of work between two ticks of ``cost_s`` seconds each."""
+    unbiased = cost_s / max(BIAS_OF_TARGET * settings.precision, 1e-9)
+    # A precision out of reach must not leave too few blocks to tell so.
+    affordable = settings.max_time_s / (2 * FIRST_LOOK)
+    return max(cost_s / SELF_COST, min(unbiased, affordable), SHORTEST_TICK_S)
 
 
 def _stretch(work: Callable[[], None], ticks: Ticks, stride: int, patience_s: float) -> None:

@@ -18,13 +18,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from .errors import ModelError, ModelInputError, ModelLoadError, PluginUnavailable
-from .results import ParameterCount
+from .results import EpochResult, LayerParameters, MacCount, ParameterCount
 from .tensors import TensorSpec
+from .trainable import Trainable
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from typing_extensions import Self
+
+    from .inputs import InputOptions
 
     Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -51,30 +54,6 @@ class Ability:
 
     possible: bool
     reason: str = ""
-
-
-@runtime_checkable
-class Trainable(Protocol):
-    """A model file opened for training."""
-
-    def prepare_batch(self, inputs: Arrays, targets: npt.NDArray[Any]) -> Any:
-        """Put one batch where training wants it (device, types); not timed.
-
-        Raises:
-            ModelInputError: the batch does not fit the model.
-        """
-
-    def step(self, batch: Any) -> None:
-        """One forward pass, backward pass and update of the weights."""
-
-    def synchronize(self) -> None:
-        """Wait until nothing started by ``step`` is still running."""
-
-    def loss(self) -> float:
-        """Loss of the last step; may wait for it."""
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trained model in the format it came from."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +138,8 @@ class DLLibrary(ABC):
 
     image_layout: ClassVar[str] = "NCHW"
     """Order of the axes of images where a signature does not tell."""
+
+    _assumptions: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -251,6 +232,30 @@ class DLLibrary(ABC):
     def fetch(self, outputs: Any) -> dict[str, np.ndarray[Any, Any]]:
         """What ``predict`` returned, as NumPy arrays by output name."""
 
+    def count_by_layer(self) -> tuple[LayerParameters, ...]:
+        """Parameters layer by layer; they sum to ``count_parameters()``.
+
+        One layer without a name where the format does not tell layers apart.
+
+        Raises:
+            ModelLoadError: the file is broken.
+        """
+        count = self.count_parameters()
+        return (LayerParameters("", None, count.trainable, count.non_trainable, count.bytes),)
+
+    def count_macs(self, options: InputOptions | None = None) -> MacCount:
+        """Multiply-accumulates of one inference on synthetic data.
+
+        None with the reason where the format, or this file, does not tell.
+
+        Args:
+            options: batch size and open axes of the data.
+
+        Raises:
+            ModelError: the file is broken, or cannot be run where it has to be.
+        """
+        return MacCount(None, f"multiplications are not counted for the format {self.format!r}")
+
     def drop_weights(self) -> None:  # noqa: B027  # not every library holds something
         """Let go of what ``load_weights`` took."""
 
@@ -315,6 +320,45 @@ class DLLibrary(ABC):
             for spec in specs
         )
 
+    def guess_shapes(self, specs: Sequence[TensorSpec]) -> Mapping[str, tuple[int | None, ...]]:
+        """Shapes found by trying, for inputs whose shape neither file nor user told.
+
+        They are assumptions, not facts: ``signature`` never holds them. None
+        stands for an axis of any size.
+
+        Args:
+            specs: those inputs.
+        """
+        return {}
+
+    def make_inputs(self, data: Any = None, options: InputOptions | None = None) -> Arrays:
+        """Inputs that ``prepare`` takes, by name; ``assumptions`` then tells what was assumed.
+
+        Args:
+            data: see ``greenai_core.inputs.make_inputs``; None for synthetic data.
+            options: batch size, open axes, what is done to images.
+
+        Raises:
+            ModelInputError: the data do not fit the inputs.
+            PluginUnavailable: a library that reads the data is missing.
+        """
+        from .inputs import make_inputs
+
+        made = make_inputs(
+            data,
+            self.input_specs,
+            options,
+            image_layout=self.image_layout,
+            folder=self.path if self.path.is_dir() else self.path.parent,
+            guess=self.guess_shapes,
+        )
+        self._assumptions = made.assumptions
+        return made.arrays
+
+    def assumptions(self) -> tuple[str, ...]:
+        """What the last ``make_inputs`` took for granted because nobody said it."""
+        return self._assumptions
+
     def load(self) -> None:
         """Load the weights now instead of on first use."""
         if not self._loaded:
@@ -331,27 +375,76 @@ class DLLibrary(ABC):
             self._loaded = False
             self.drop_weights()
 
+    def train(
+        self,
+        train_data: Any,
+        *,
+        validation: Any = None,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        seed: int | None = 0,
+        save: str | os.PathLike[str] | None = None,
+    ) -> tuple[EpochResult, ...]:
+        """Train without measuring; ``Session.evaluate_training`` measures too.
+
+        Args:
+            train_data: see ``greenai_core.training_data``.
+            validation: the same; the model is tried on it after each epoch.
+            epochs: times to go through the data.
+            batch_size: samples in a step; None for the model's or 32.
+            seed: of the order of samples; None keeps that of the data.
+            save: where to write the trained model, in the format it came from.
+
+        Returns:
+            Loss and accuracy of each epoch; the last one is incomplete where the
+            loss was no number any more, and then nothing is saved.
+
+        Raises:
+            ModelError: the model cannot be trained on these data.
+        """
+        from .batches import Wanted
+        from .training import train
+
+        trainable = self.as_trainable()
+        wanted = Wanted.of(
+            self.signature(),
+            self.input_specs,
+            image_layout=self.image_layout,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        lessons = train(trainable, train_data, validation, epochs, wanted)
+        if save is not None and not lessons.stopped:
+            trainable.save(save)
+        return tuple(epoch.result() for epoch in lessons.epochs)
+
     def run(
-        self, data: Any = None, preprocess: Callable[[Any], Any] | None = None
+        self,
+        data: Any = None,
+        preprocess: Callable[[Any], Any] | None = None,
+        *,
+        options: InputOptions | None = None,
     ) -> dict[str, np.ndarray[Any, Any]]:
         """One inference for people: anything in, NumPy arrays by name out.
 
         Args:
-            data: path of an image, ``.npy`` or ``.npz``; an array; a mapping of
-                arrays by input name; None for synthetic data.
-            preprocess: called on ``data`` first.
+            data: path of an image, a folder of images, a text, ``.npy`` or
+                ``.npz``; ``Text``; an array; a mapping of arrays by input name;
+                None for synthetic data.
+            preprocess: called on ``data`` first; short for that option.
+            options: see ``InputOptions``.
 
         Raises:
             ModelInputError: the data do not fit the inputs.
             ModelLoadError: the file cannot be run.
         """
-        from .inputs import to_inputs
+        from .inputs import InputOptions
 
         self.load()
+        options = options or InputOptions()
         if preprocess is not None:
-            data = preprocess(data)
-        inputs = to_inputs(data, self.input_specs, image_layout=self.image_layout)
-        outputs = self.predict(self.prepare(inputs))
+            options = replace(options, preprocess=preprocess)
+        outputs = self.predict(self.prepare(self.make_inputs(data, options)))
         self.synchronize()
         return self.fetch(outputs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +67,20 @@ class DLModelFactory:
             format: name of the format, where the file alone does not decide.
 
         Raises:
-            ModelUnrecognised: there is no such file, or no format claims it.
+            ModelUnrecognised: there is no such file, it cannot be read, or no
+                format claims it.
             ModelAmbiguous: several formats claim it.
             PluginNotFound: ``format`` is not installed.
         """
         if format is not None:
             return self.formats.get(format) or registry.load("greenai.models", format)
         file = Path(path)
-        if not file.exists():
-            raise ModelUnrecognised(f"there is no model file {path}. Check the path")
+        _check_readable(file)
         registered = self._registered(os.fspath(path))
         if registered is not None:
             return registered
         if file.is_file() and file.stat().st_size == 0:
-            raise ModelUnrecognised(f"{path} is empty: it holds no model")
+            raise ModelUnrecognised(f"{path} is empty. Copy or export it again")
         claims = self._claims(file)
         if len(claims) > 1:
             candidates = ", ".join(sorted(library.format for library in claims))
@@ -137,15 +138,39 @@ class DLModelFactory:
         if by_suffix:
             message += (
                 f": its name suggests {' or '.join(sorted(by_suffix))}, but its content is not "
-                "that. The file may be truncated or mislabelled"
+                "that. It may be truncated or mislabelled: copy or export it again, or give its "
+                "true format with --format NAME (in Python format=NAME)"
             )
         elif known:
-            message += f" (known endings: {', '.join(known)}). A plugin can add a format"
+            message += (
+                f" (known endings: {', '.join(known)}). Give its format with --format NAME "
+                "(in Python format=NAME), or install a plugin for it"
+            )
         else:
             message += ": no format is registered"
         if self._broken:
             message += f". Broken plugins: {', '.join(sorted(self._broken))} (greenai plugins)"
         return message
+
+
+def _check_readable(path: Path) -> None:
+    """Tell a file that is missing or locked from one that no format knows.
+
+    Raises:
+        ModelUnrecognised: it is missing or cannot be read.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            next(path.iterdir(), None)
+        elif stat.S_ISREG(mode):
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelUnrecognised(f"there is no model file {path}. Check the path") from error
+    except OSError as error:
+        raise ModelUnrecognised(
+            f"{path} cannot be read: {error.strerror}. Check its permissions"
+        ) from error
 
 
 def available(library: type[DLLibrary]) -> str:

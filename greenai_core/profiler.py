@@ -100,6 +100,10 @@ class Profiler(ABC):
     nests: ClassVar[bool] = True
     """Whether windows may overlap."""
 
+    swift: ClassVar[bool] = False
+    """Whether ``begin`` and ``finish`` take no noticeable time, and what ``finish``
+    returns may be called at any time, even after ``close``."""
+
     def __init__(self) -> None:
         self.clock: Clock = SYSTEM_CLOCK
         self._channels: tuple[Channel, ...] | None = None
@@ -142,7 +146,7 @@ class Profiler(ABC):
         """End a window: a reading for each channel, failed ones with their reason."""
 
     def finish(self, begun: Any) -> Callable[[], Sequence[Reading]]:
-        """End a window now and tell its readings later; see ``end``."""
+        """End a window now; what it returns tells the readings, see ``end``, and may wait."""
         readings = self.end(begun)
         return lambda: readings
 
@@ -213,9 +217,15 @@ class Profiler(ABC):
         """
         if self._started is not None:
             raise LifecycleError(f"the profiler {self.name!r} was started already")
-        if not self.is_open:
+        opened = not self.is_open
+        if opened:
             self.open()
-        begun = self.begin()
+        try:
+            begun = self.begin()
+        except BaseException:
+            if opened:
+                self.close()
+            raise
         self._started = (self.clock.now(), begun)
 
     def stop(self) -> WindowResult:

@@ -9,7 +9,7 @@ the schema is described in ``docs/json-schema.md``. A figure that is not known i
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,80 @@ class ParameterCount:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "total", self.trainable + self.non_trainable)
+
+    @classmethod
+    def of(cls, entries: Iterable[ParameterEntry]) -> ParameterCount:
+        """The sum of all entries."""
+        elements = {True: 0, False: 0}
+        size = 0
+        for entry in entries:
+            elements[entry.trainable] += entry.elements
+            size += entry.bytes
+        return cls(elements[True], elements[False], size)
+
+
+@dataclass(frozen=True)
+class ParameterEntry:
+    """One tensor of parameters.
+
+    Attributes:
+        layer: path of the layer that holds it; empty for the model itself.
+        trainable: whether training would change it.
+        elements: how many numbers it holds.
+        bytes: what they take in the file.
+        type: of the layer, as the file or the library calls it; None if neither tells.
+    """
+
+    layer: str
+    trainable: bool
+    elements: int
+    bytes: int
+    type: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerParameters:
+    """Parameters that one layer holds itself, without those of layers inside it.
+
+    Attributes:
+        name: path of the layer; empty for the model itself, and for a file that
+            does not tell its layers apart.
+        type: as the file or the library calls it; None if neither tells.
+    """
+
+    name: str
+    type: str | None
+    trainable: int
+    non_trainable: int
+    bytes: int
+
+    @classmethod
+    def of(cls, entries: Iterable[ParameterEntry]) -> tuple[LayerParameters, ...]:
+        """The layers of all entries, in the order of their first one."""
+        layers: dict[str, list[ParameterEntry]] = {}
+        for entry in entries:
+            layers.setdefault(entry.layer, []).append(entry)
+        found = []
+        for name, own in layers.items():
+            count = ParameterCount.of(own)
+            type = next((entry.type for entry in own if entry.type is not None), None)
+            found.append(cls(name, type, count.trainable, count.non_trainable, count.bytes))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class MacCount:
+    """Multiply-accumulate operations of one inference.
+
+    Attributes:
+        macs: in convolutions and matrix products; None where they are not known.
+        reason: why they are not known; empty if they are.
+        inputs: names and shapes that the inference was fed with.
+    """
+
+    macs: int | None
+    reason: str = ""
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,7 +236,19 @@ class InferenceResult:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What one training step of one model costs. See ``InferenceResult``."""
+    """What training one model costs. See ``InferenceResult``.
+
+    Steps are measured in one of two ways: the same steps again and again on data
+    that are ready (``epochs`` is empty), or whole epochs with waiting for data.
+
+    Attributes:
+        energy_per_epoch_j: of one pass over the training data, validation apart;
+            of repeated steps: computed from the energy of one sample, None where
+            the number of samples is not known.
+        energy_of_run_j: of all epochs with validation; None for repeated steps.
+        data_wait: None for repeated steps, which wait for nothing.
+        epochs: in their order; the last one may be incomplete.
+    """
 
     model: ModelSummary
     parameters: ParameterCount | None
@@ -180,6 +266,10 @@ class TrainingResult:
     target_met: bool
     self_cost_share: float
     warnings: tuple[str, ...]
+    energy_per_epoch_j: Figure | None = None
+    energy_of_run_j: Figure | None = None
+    data_wait: DataWait | None = None
+    epochs: tuple[EpochResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,6 +312,55 @@ class WindowResult:
     contains: tuple[str, ...]
     channels: tuple[ChannelEnergy, ...]
     missing: tuple[MissingChannel, ...]
+
+
+@dataclass(frozen=True)
+class DataWait:
+    """What training waits for: reading, decoding and bringing batches to the device.
+
+    Attributes:
+        duration_s: in all epochs.
+        share: of the time of training.
+        energy_j: estimated; sensors are too slow to tell a wait from the step
+            after it. None where the energy of training is not known.
+        derivation: how ``energy_j`` was come by, in words.
+    """
+
+    duration_s: float
+    share: float
+    energy_j: float | None
+    derivation: str
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One pass over the training data, and what it taught.
+
+    Attributes:
+        number: 1 for the first.
+        steps, samples: trained on in this epoch.
+        duration_s: of training, with waiting for data.
+        wait_s: the part of it spent waiting for data.
+        training: its energy; None where it was not measured.
+        validation: energy of the validation after it; None likewise.
+        loss, accuracy: mean over the samples, each as the model was when it met
+            them; None where not known (accuracy: targets that are no classes).
+        validation_loss, validation_accuracy: after the epoch.
+        complete: False when the epoch was not gone through to its end.
+    """
+
+    number: int
+    steps: int
+    samples: int
+    duration_s: float
+    wait_s: float
+    training: WindowResult | None
+    validation: WindowResult | None
+    loss: float | None
+    accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    complete: bool
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import math
 import random
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from .channels import Channel, Reading
+from .channels import SHORTEST_WINDOW_PERIODS, Channel, Reading, too_short
 from .clock import Ticker
 from .errors import LifecycleError, ReadingError
 from .profiler import Profiler, Recording, finite
@@ -21,6 +21,15 @@ from .statistics import Indices, Vector, trapezoid_variance
 
 MAX_GAP_PERIODS = 5
 """A hole in the samples longer than this many periods is a hole, not a held value."""
+
+
+END_FACTOR = 1.5
+"""A load that begins and ends with a window errs the same way at both ends: half of
+each step, together up to 2.4 standard uncertainties of jumps that know nothing of
+the window, and 2 of these."""
+
+FEW_SAMPLES = 16
+"""With fewer, all that the samples differ by may be noise."""
 
 
 class PowerSeries:
@@ -49,8 +58,9 @@ class PowerSeries:
         """Joules between two instants and their standard uncertainty.
 
         Trapezoids between samples; the last value is held to each end. The
-        power is taken as free to jump anywhere between two samples, and what
-        moves too fast for the samples is seen in their noise.
+        power is taken as free to jump anywhere between two samples, at the ends
+        of the window just there; and what moves too fast for the samples is
+        seen in their noise.
 
         Raises:
             ReadingError: samples are missing for too long a part of it.
@@ -65,13 +75,34 @@ class PowerSeries:
         joules = variance = squares = 0.0
         for (t0, w0), (t1, w1) in pairwise(corners):
             joules += (w0 + w1) / 2 * (t1 - t0)
-            variance += trapezoid_variance(w0, w1, t1 - t0)
             squares += (t1 - t0) ** 2
+        for (t0, w0), (t1, w1) in pairwise(corners[1:-1]):
+            variance += trapezoid_variance(w0, w1, t1 - t0)
+        for outer_w, (t0, w0), instant in (
+            (watts[0], corners[1], start),
+            (watts[-1], corners[-2], end),
+        ):
+            variance += END_FACTOR * trapezoid_variance(outer_w, w0, t0 - instant)
         variance += squares * _noise(watts)
-        if len(corners) < 4:
-            # Fewer than two samples inside say nothing of how the power moved there.
+        if len(corners) < 7:
+            # Fewer than five samples inside say little of how the power moved there.
             variance += joules**2 / 12
         return joules, math.sqrt(variance)
+
+    def check_alive(self, start: float, end: float) -> None:
+        """Refuse samples that are zero throughout.
+
+        Raises:
+            ReadingError: the source told no power at all between the two instants.
+        """
+        first = max(bisect.bisect_right(self.times, start) - 1, 0)
+        last = bisect.bisect_left(self.times, end)
+        watts = self.watts[first : last + 1]
+        if watts and not any(watts):
+            raise ReadingError(
+                f"{self.channel.id} told 0 W all the time, and nothing that is on uses no energy: "
+                "it sees another circuit, or less than it can tell"
+            )
 
     def _check_gaps(self, times: Sequence[float], start: float, end: float) -> None:
         seen = [*times]
@@ -98,7 +129,10 @@ def _noise(watts: Sequence[float]) -> float:
     steps = np.diff(watts)
     # Student's t over the normal quantile, squared, is about 1 + 3/ν for few samples.
     few = 1 + 3 / (len(steps) - 1)
-    return few * max(-float(np.mean(steps[1:] * steps[:-1])), 0.0)
+    noise = max(-float(np.mean(steps[1:] * steps[:-1])), 0.0)
+    if len(watts) < FEW_SAMPLES:
+        noise = max(noise, float(np.var(watts, ddof=1)))
+    return few * noise
 
 
 def _power_at(times: Sequence[float], watts: Sequence[float], instant: float) -> float:
@@ -115,15 +149,17 @@ class _SeriesRecording(Recording):
 
     def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
         self._profiler.catch_up(float(instants[-1]))
-        result: list[tuple[Channel, Vector | str]] = []
-        for series in self._profiler.series:
-            try:
-                blocks = [series.energy(float(a), float(b))[0] for a, b in pairwise(instants)]
-            except ReadingError as error:
-                result.append((series.channel, str(error)))
-            else:
-                result.append((series.channel, np.array(blocks)))
-        return result
+        with self._profiler.lock:  # samples are added and forgotten by other threads
+            return [self._channel(series, instants) for series in self._profiler.series]
+
+    @staticmethod
+    def _channel(series: PowerSeries, instants: Vector) -> tuple[Channel, Vector | str]:
+        try:
+            series.check_alive(float(instants[0]), float(instants[-1]))
+            blocks = [series.energy(float(a), float(b))[0] for a, b in pairwise(instants)]
+        except ReadingError as error:
+            return series.channel, str(error)
+        return series.channel, np.array(blocks)
 
     def close(self) -> None:
         self._profiler.forget(self._begun)
@@ -141,9 +177,10 @@ class _SeriesProfiler(Profiler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._one_at_a_time = threading.RLock()
         self.series: tuple[PowerSeries, ...] = ()
         self._open_windows: set[Begun] = set()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._keys = 0
         self._ticker: Ticker | None = None
 
@@ -164,7 +201,7 @@ class _SeriesProfiler(Profiler):
         """Remember the instant at which a window begins."""
         if not self.is_open:
             raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
-        with self._lock:
+        with self.lock:
             self._keys += 1
             begun = Begun(self.clock.now(), self._keys)
             self._open_windows.add(begun)
@@ -172,20 +209,33 @@ class _SeriesProfiler(Profiler):
 
     def forget(self, begun: Begun) -> None:
         """Drop the samples that only this window needed."""
-        with self._lock:
+        with self.lock:
             self._open_windows.discard(begun)
             oldest = min(self._open_windows, default=Begun(self.clock.now(), 0)).time
             for series in self.series:
                 series.trim(oldest)
 
+    def finish(self, begun: Begun) -> Callable[[], Sequence[Reading]]:
+        """End a window now; the samples up to now are waited for when it is told."""
+        now = self.clock.now()
+        return lambda: self._integrate(begun, now)
+
     def end(self, begun: Begun) -> Sequence[Reading]:
         """Integrate the samples since ``begin``."""
-        now = self.clock.now()
+        return self.finish(begun)()
+
+    def _integrate(self, begun: Begun, now: float) -> Sequence[Reading]:
+        if not self.is_open:
+            raise LifecycleError(f"the profiler {self.name!r} was closed inside the window")
         self.catch_up(now)
         readings = []
-        with self._lock:
+        with self.lock:
             for series in self.series:
                 try:
+                    if now - begun.time < SHORTEST_WINDOW_PERIODS * series.period_s:
+                        reason = too_short(series.channel, series.period_s, now - begun.time)
+                        raise ReadingError(reason)
+                    series.check_alive(begun.time, now)
                     energy, u = series.energy(begun.time, now)
                 except ReadingError as error:
                     readings.append(Reading(series.channel, None, reason=str(error)))
@@ -238,15 +288,20 @@ class PowerProfiler(_SeriesProfiler):
         self._ticker = self.clock.repeat(self._sample, lambda: period * jitter.uniform(0.5, 1.5))
 
     def _sample(self) -> None:
-        for series in self.series:
-            before = self.clock.now()
-            try:
-                watts = finite(self.read_power(series.channel), series.channel.id)
-            except Exception as error:  # noqa: BLE001  # any fault is a hole, not the end of sampling
-                series.failure = str(error) or type(error).__name__
-                continue
-            with self._lock:
-                series.add((before + self.clock.now()) / 2, watts)
+        # From the sampler's thread and at the end of windows: no device is asked twice at once.
+        with self._one_at_a_time:
+            for series in self.series:
+                self._sample_one(series)
+
+    def _sample_one(self, series: PowerSeries) -> None:
+        before = self.clock.now()
+        try:
+            watts = finite(self.read_power(series.channel), series.channel.id)
+        except Exception as error:  # noqa: BLE001  # any fault is a hole, not the end of sampling
+            series.failure = str(error) or type(error).__name__
+            return
+        with self.lock:
+            series.add((before + self.clock.now()) / 2, watts)
 
     def catch_up(self, instant: float) -> None:
         """Sample once more if nothing was sampled for half a period."""
@@ -305,15 +360,15 @@ class StreamProfiler(_SeriesProfiler):
     def pull(self) -> None:
         """Take over what has been delivered meanwhile."""
         by_id = {series.channel.id: series for series in self.series}
-        with self._lock:
+        with self.lock:
             try:
                 for sample in self.deliver():
                     # What was not announced has no place in a report.
                     if series := by_id.get(sample.channel):
                         _take(series, sample)
-            except (ReadingError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # any fault is a hole, not the end of reading
                 for series in self.series:
-                    series.failure = str(error)
+                    series.failure = str(error) or type(error).__name__
 
     def catch_up(self, instant: float) -> None:
         """Wait, up to ``patience_s``, until the stamps reach ``instant``."""

@@ -11,18 +11,21 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import evaluation
+from .arrays import samples
+from .batches import SHUFFLE_SEED, Wanted, ready
 from .blocks import Source
 from .channels import Channel, contents
 from .clock import SYSTEM_CLOCK, Clock
-from .errors import LifecycleError, ReadingError
+from .epochs import TrainingFailed, by_epochs, per_epoch
+from .errors import LifecycleError, ModelInputError, ReadingError
 from .evaluation import MeasurementInterrupted
-from .inputs import samples, to_inputs
+from .inputs import InputOptions
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
 from .model_factory import factory
@@ -37,6 +40,7 @@ from .results import (
 )
 from .selection import open_sources
 from .spans import Window
+from .training import Course
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +51,7 @@ R = TypeVar("R")
 
 Progress = Callable[[float, str], None]
 
-__all__ = ["MeasurementInterrupted", "Session", "measure"]
+__all__ = ["MeasurementInterrupted", "Session", "TrainingFailed", "measure"]
 
 
 class Session:
@@ -178,10 +182,12 @@ class Session:
         model: DLLibrary | str | os.PathLike[str],
         data: Any = None,
         preprocess: Callable[[Any], Any] | None = None,
+        *,
+        options: InputOptions | None = None,
     ) -> dict[str, np.ndarray[Any, Any]]:
         """One inference; see ``DLLibrary.run``."""
         with opened(model) as library:
-            return library.run(data, preprocess)
+            return library.run(data, preprocess, options=options)
 
     def evaluate_inference(
         self,
@@ -189,6 +195,7 @@ class Session:
         data: Any = None,
         *,
         batch_size: int | None = None,
+        options: InputOptions | None = None,
         settings: LoopSettings | None = None,
         progress: Progress = lambda share, text: None,
     ) -> InferenceResult:
@@ -198,8 +205,9 @@ class Session:
 
         Args:
             model: an opened model, or a path that the factory opens.
-            data: see ``greenai_core.inputs.to_inputs``; None for synthetic data.
-            batch_size: samples in one inference; None for what data or file say.
+            data: see ``DLLibrary.run``; None for synthetic data.
+            batch_size: samples in one inference; short for that option.
+            options: see ``InputOptions``.
             settings: when to stop.
             progress: told the share done and a word on the state.
 
@@ -209,9 +217,10 @@ class Session:
         """
         with opened(model) as library:
             library.load()
-            inputs = to_inputs(
-                data, library.input_specs, batch_size=batch_size, image_layout=library.image_layout
-            )
+            wanted = options or InputOptions()
+            if batch_size is not None:
+                wanted = replace(wanted, batch_size=batch_size)
+            inputs = library.make_inputs(data, wanted)
             prepared = library.prepare(inputs)
 
             def work() -> None:
@@ -231,52 +240,109 @@ class Session:
     def evaluate_training(
         self,
         model: DLLibrary | str | os.PathLike[str],
-        batches: Sequence[tuple[Any, Any]],
+        train_data: Any,
         *,
+        validation: Any = None,
+        epochs: int | None = None,
         steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int | None = SHUFFLE_SEED,
+        options: InputOptions | None = None,
         settings: LoopSettings | None = None,
         trainable: Trainable | None = None,
         progress: Progress = lambda share, text: None,
     ) -> TrainingResult:
-        """Energy, time and power of one training step; the model is trained meanwhile.
+        """Energy, time and power of training; the model is trained meanwhile.
+
+        Without ``epochs`` the same steps are repeated on data that are ready,
+        until their energy is known well; with it, whole epochs are measured, with
+        waiting for data, and a validation after each.
 
         Args:
             model: an opened model, or a path that the factory opens.
-            batches: pairs of inputs (as in ``evaluate_inference``) and targets,
-                used in turn again and again.
-            steps: measured steps at most; None for no limit.
-            settings: when to stop.
+            train_data: see ``greenai_core.training_data``.
+            validation: the same; needs ``epochs``.
+            epochs: times to go through the data.
+            steps: measured steps at most, without ``epochs``; None for no limit.
+            batch_size: samples in a step; None for the model's or 32.
+            seed: of the order of samples; None keeps that of the data.
+            options: how images are resized and normalised.
+            settings: when to stop, without ``epochs``.
             trainable: what ``model.as_trainable()`` gave, to save it afterwards.
             progress: told the share done and a word on the state.
 
         Raises:
             ModelError: the model cannot be trained on these data.
-            MeasurementInterrupted: Ctrl-C; its ``result`` holds what was measured.
+            TrainingFailed: it broke off; its ``result`` holds what was measured.
+            MeasurementInterrupted: Ctrl-C; likewise.
         """
+        if epochs is not None and steps is not None:
+            raise ModelInputError("give epochs or steps, not both: whole epochs have their steps")
+        if epochs is None and validation is not None:
+            raise ModelInputError("validation follows each epoch: give the number of epochs too")
         with opened(model) as library:
             trainable = trainable or library.as_trainable()
-            arrays = [
-                (to_inputs(data, library.input_specs, image_layout=library.image_layout), targets)
-                for data, targets in batches
-            ]
-            prepared = itertools.cycle(
-                [trainable.prepare_batch(inputs, targets) for inputs, targets in arrays]
+            wanted = Wanted.of(
+                library.signature(),
+                library.input_specs,
+                image_layout=library.image_layout,
+                batch_size=batch_size,
+                seed=seed,
+                options=options,
             )
-
-            def work() -> None:
-                trainable.step(next(prepared))
-                trainable.synchronize()
-
-            return evaluation.training(
+            times = 1 if epochs is None else epochs
+            course = Course.of(train_data, validation, times, wanted)
+            if epochs is None:
+                limits = replace(settings or LoopSettings(), max_iterations=steps)
+                return self._repeated_steps(library, trainable, course, limits, progress)
+            return by_epochs(
                 library,
-                evaluation.describe(library, arrays[0][0], samples(arrays[0][0])),
                 trainable,
-                work,
+                course,
                 self.sources,
                 self.clock,
-                replace(settings or LoopSettings(), max_iterations=steps),
+                settings or LoopSettings(),
                 progress,
             )
+
+    def _repeated_steps(
+        self,
+        library: DLLibrary,
+        trainable: Trainable,
+        course: Course,
+        settings: LoopSettings,
+        progress: Progress,
+    ) -> TrainingResult:
+        batches, more = ready(course.training)
+        prepared = itertools.cycle(
+            [trainable.prepare_batch(batch.inputs, batch.targets) for batch in batches]
+        )
+
+        def work() -> None:
+            trainable.step(next(prepared))
+            trainable.synchronize()
+
+        def kept(result: Any) -> TrainingResult:
+            notes = (f"trained on the first {len(batches)} batches only",) if more else ()
+            result = replace(result, warnings=(*course.warnings, *notes, *result.warnings))
+            return per_epoch(result, course.training.samples)
+
+        summary = evaluation.describe(library, batches[0].inputs, batches[0].size)
+        try:
+            return kept(
+                evaluation.training(
+                    library,
+                    summary,
+                    trainable,
+                    work,
+                    self.sources,
+                    self.clock,
+                    settings,
+                    progress,
+                )
+            )
+        except MeasurementInterrupted as end:
+            raise MeasurementInterrupted(kept(end.result)) from None
 
 
 def _as_list(profilers: str | Iterable[str | Profiler]) -> list[str | Profiler]:
@@ -315,15 +381,18 @@ def measure(
 
     @functools.wraps(function)
     def measured(*args: P.args, **kwargs: P.kwargs) -> R:
-        with Session(wanted) as session:
-            window = session.window(function.__qualname__)
-            try:
-                with window:
-                    return function(*args, **kwargs)
-            finally:
-                measured.last = window.result  # type: ignore[attr-defined]  # documented attribute
-                if on_result is not None:
-                    on_result(window.result)
+        with (
+            Session(wanted) as session,
+            contextlib.ExitStack() as afterwards,
+            session.window(function.__qualname__) as window,
+        ):
+            afterwards.callback(keep, window)
+            return function(*args, **kwargs)
+
+    def keep(window: Window) -> None:
+        measured.last = window.result  # type: ignore[attr-defined]  # documented attribute
+        if on_result is not None:
+            on_result(window.result)
 
     measured.last = None  # type: ignore[attr-defined]  # documented attribute
     return measured

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .blocks import Source
 from .channels import Reading, window_result
 from .clock import Clock
 from .errors import LifecycleError
-from .profiler import Profiler
 from .results import ChannelEnergy, MissingChannel, WindowResult
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+Tell: TypeAlias = Callable[[], Sequence[Reading]]
 
 
 class Window:
@@ -25,6 +27,7 @@ class Window:
     """
 
     # Defaults of the class, since making a window is part of what it costs to measure one.
+    _begun: list[tuple[Source, Any]] | None = None
     _duration: float | None = None
     _result: WindowResult | None = None
 
@@ -41,13 +44,15 @@ class Window:
         self._accelerators = accelerators
 
     def __enter__(self) -> Self:
+        if self._begun is not None:
+            raise LifecycleError(f"the window {self.name!r} is open already: make another one")
         settle()
         self._duration = self._result = None
-        self._begun: list[tuple[Profiler, Any]] = []
+        self._begun = []
         try:
-            for source in self._sources:
-                profiler = source.profiler
-                self._begun.append((profiler, profiler.begin()))
+            # What takes long to begin goes first, and ends last: its time is in no other's window.
+            for source in sorted(self._sources, key=_quickness):
+                self._begun.append((source, source.profiler.begin()))
         except BaseException:
             self._end()
             raise
@@ -60,18 +65,22 @@ class Window:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        settle()
-        self._duration = self._clock.now() - self._start
-        self._end()
+        try:
+            settle()
+        finally:
+            self._duration = self._clock.now() - self._start
+            self._end()
 
     def _end(self) -> None:
-        self._ended: list[Callable[[], Sequence[Reading]]] = [
-            profiler.finish(begun) for profiler, begun in self._begun
-        ]
+        begun, self._begun = self._begun or [], None
+        self._ended = {id(source): _finish(source, state) for source, state in reversed(begun)}
+        for source, _ in begun:
+            if not source.profiler.swift:
+                self._ended[id(source)] = _told(source, self._ended[id(source)])
 
     def _readings(self) -> Iterator[tuple[str, Reading]]:
-        for source, ended in zip(self._sources, self._ended, strict=True):
-            for reading in ended():
+        for source in self._sources:
+            for reading in self._ended[id(source)]():
                 if reading.channel in source.channels:
                     yield source.profiler.name, reading
 
@@ -109,6 +118,36 @@ class Window:
     def missing(self) -> tuple[MissingChannel, ...]:
         """Channels without a figure, and why."""
         return self.result.missing
+
+
+def _quickness(source: Source) -> tuple[bool, bool]:
+    return source.profiler.nests, source.profiler.swift
+
+
+def _finish(source: Source, begun: Any) -> Tell:
+    """End one profiler's part; whatever is wrong with it, the others must end too."""
+    try:
+        return source.profiler.finish(begun)
+    except Exception as error:  # noqa: BLE001  # becomes the reason why there is no figure
+        return _lost(source, error)
+
+
+def _told(source: Source, tell: Tell) -> Tell:
+    """The readings, waited for while the profiler is still open."""
+    try:
+        readings = tell()
+    except Exception as error:  # noqa: BLE001  # likewise
+        return _lost(source, error)
+    return lambda: readings
+
+
+def _lost(source: Source, error: Exception) -> Tell:
+    name = source.profiler.name
+    if source.profiler.is_open:
+        reason = f"the profiler {name!r} failed ({type(error).__name__}: {error})"
+    else:
+        reason = f"the profiler {name!r} was closed inside the window"
+    return lambda: [Reading(channel, None, reason=reason) for channel in source.channels]
 
 
 def settle() -> None:

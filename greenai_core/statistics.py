@@ -124,7 +124,9 @@ def latch_term(power_w: float | None, mean_power_w: float, period_s: float) -> t
         Mean and variance of the missing energy, in J and J².
     """
     if power_w is not None:
-        return power_w * period_s / 2, (power_w * period_s) ** 2 / 12
+        # It was read at one instant; within the period before it may have been like the mean.
+        drift = (power_w - mean_power_w) * period_s
+        return power_w * period_s / 2, (power_w * period_s) ** 2 / 12 + drift**2 / 6
     # E[P²]·E[a²] − (E[P]·E[a])² with P ∈ {0, 2·mean} and a ~ U(0, period)
     scale = (mean_power_w * period_s) ** 2
     return mean_power_w * period_s / 2, scale * (2 / 3 - 1 / 4)

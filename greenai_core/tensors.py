@@ -15,11 +15,14 @@ class TensorSpec:
             size goes. None as a whole when the file does not say.
         dtype: NumPy's name of the element type (``"float32"``), or
             ``"string"``.
+        layout: ``"NCHW"`` or ``"NHWC"`` where the format knows the order of the
+            axes of images; None where it does not, or there are none.
     """
 
     name: str
     shape: tuple[int | str | None, ...] | None
     dtype: str = "float32"
+    layout: str | None = None
 
     @property
     def batch_axis(self) -> int | None:

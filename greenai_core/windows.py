@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .channels import Channel, Reading
+from .channels import (
+    LEAST_POWER_W,
+    Channel,
+    Reading,
+    stuck_reason,
+)
 from .errors import LifecycleError, ReadingError
 from .profiler import Profiler, Recording, finite
 from .statistics import Indices, Vector, latch_window
@@ -64,22 +69,49 @@ class WindowProfiler(Profiler):
         return self._window
 
     def end(self, begun: Any) -> Sequence[Reading]:
-        """End it: what the source gave for each channel."""
-        self._window = None
+        """End it: what the source gave for each channel.
+
+        Raises:
+            LifecycleError: it was ended already, by ``close``.
+        """
         duration = self.clock.now() - begun
+        return [
+            self._one(channel, joules, duration)
+            for channel, joules in zip(self.channels, self.given(begun), strict=True)
+        ]
+
+    def given(self, begun: float) -> list[float | str]:
+        """End it: joules of each channel as the source gave them, or why there are none.
+
+        Raises:
+            LifecycleError: it was ended already, by ``close``.
+        """
+        if self._window != begun:
+            raise LifecycleError(f"the profiler {self.name!r} was closed inside the window")
+        self._window = None
         try:
             joules = self.stop_window()
-        except (ReadingError, OSError) as error:
-            return [Reading(channel, None, reason=str(error)) for channel in self.channels]
-        return [self._one(channel, joules.get(channel.id), duration) for channel in self.channels]
+            return [self._given(channel, joules.get(channel.id)) for channel in self.channels]
+        except Exception as error:  # noqa: BLE001  # other tools raise what they like
+            return [str(error) or type(error).__name__] * len(self.channels)
 
-    def _one(self, channel: Channel, joules: float | None, duration_s: float) -> Reading:
+    def _given(self, channel: Channel, joules: float | None) -> float | str:
         if joules is None:
-            return Reading(channel, None, reason=f"{self.name} gave no figure for {channel.id}")
+            return f"{self.name} gave no figure for {channel.id}"
         try:
-            finite(joules, channel.id)
+            return finite(joules, channel.id)
         except ReadingError as error:
-            return Reading(channel, None, reason=str(error))
+            return str(error)
+
+    def _one(self, channel: Channel, joules: float | str, duration_s: float) -> Reading:
+        if isinstance(joules, str):
+            return Reading(channel, None, reason=joules)
+        if joules == 0.0 and duration_s > channel.resolution_j / LEAST_POWER_W:
+            reason = (
+                f"{self.name} gave 0 J for {channel.id} in {duration_s:.3g} s, and nothing that is "
+                "on uses no energy: the window is too short, or the source does not work here"
+            )
+            return Reading(channel, None, reason=reason)
         if channel.update_period_s is None:
             return Reading(channel, joules, channel.resolution_j / math.sqrt(12))
         _, u = latch_window(joules, duration_s, channel.update_period_s, channel.resolution_j)
@@ -94,7 +126,7 @@ class WindowProfiler(Profiler):
         if self._window is not None:
             self._window = None
             # Nobody asked for these joules, so nobody misses them.
-            with contextlib.suppress(ReadingError, OSError):
+            with contextlib.suppress(Exception):
                 self.stop_window()
 
 
@@ -112,20 +144,23 @@ class _WindowRecording(Recording):
             span = max(now - self._begun, 1e-9)
             # The window leaves out the reading itself; blocks do not.
             stretch = (now - self._ticks[-1]) / span if self._ticks else 1.0
-            for reading in self._profiler.end(self._begun):
-                if reading.energy_j is None:
-                    self._failures[reading.channel.id] = reading.reason
-                    self._joules[reading.channel.id].append(math.nan)
+            given = self._profiler.given(self._begun)
+            for channel, joules in zip(self._profiler.channels, given, strict=True):
+                if isinstance(joules, str):
+                    self._failures[channel.id] = joules
+                    self._joules[channel.id].append(math.nan)
                 else:
-                    self._joules[reading.channel.id].append(reading.energy_j * stretch)
+                    self._joules[channel.id].append(joules * stretch)
         elif self._ticks:
-            for joules in self._joules.values():
-                joules.append(math.nan)
+            for series in self._joules.values():
+                series.append(math.nan)
         self._ticks.append(now)
         self._begun = None
         try:
             self._begun = self._profiler.begin()
-        except (ReadingError, OSError) as error:
+        except LifecycleError:
+            raise
+        except Exception as error:  # noqa: BLE001  # likewise
             self._failures = dict.fromkeys(self._joules, str(error)) | self._failures
 
     def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
@@ -134,10 +169,13 @@ class _WindowRecording(Recording):
             sums = np.concatenate(([0.0], np.cumsum(self._joules[channel.id])))
             blocks = np.diff(sums[ticks])
             failure = self._failures.get(channel.id)
-            result.append((channel, failure if failure and np.isnan(blocks).any() else blocks))
+            if not (failure and np.isnan(blocks).any()):
+                duration = float(instants[-1] - instants[0])
+                failure = stuck_reason(channel, float(blocks.sum()), duration)
+            result.append((channel, failure or blocks))
         return result
 
     def close(self) -> None:
-        if self._begun is not None:
-            self._profiler.end(self._begun)
-            self._begun = None
+        if self._begun is not None and self._profiler.is_open:
+            self._profiler.given(self._begun)
+        self._begun = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from greenai_core.loop import LoopSettings
 from greenai_core.session import MeasurementInterrupted, Session
 
-from . import costs, options, output, sensors
+from . import costs, feeding, options, output, sensors
 from .faults import Faults
 from .models import Choice, choose
 from .outcome import finish, keep, show, tell
@@ -22,7 +21,7 @@ from .reports import FILE_NAME, ReportFile
 
 @click.command(short_help="Joules, seconds and watts of one inference, with intervals.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@options.input_options
+@feeding.data_options
 @options.device_option
 @options.loop_options
 @options.sensor_options
@@ -31,8 +30,6 @@ from .reports import FILE_NAME, ReportFile
 @options.json_flag
 def command(
     models: tuple[str, ...],
-    input_path: str | None,
-    batch_size: int | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -58,10 +55,12 @@ def command(
       greenai bench resnet50.onnx
       greenai bench *.onnx --precision 1% --max-time 120 --out results
       greenai bench net.pt --class mynets:Net --input-shape 1x3x224x224
+      greenai bench bert.onnx --axis batch=8 --axis seq=128
       greenai bench big.onnx --batch-size 8 --device cuda:0 -p nvml --json
     """  # noqa: D301  # click takes \b for "keep these lines"
     configured = options.configuration(flags)
     settings = configured.settings
+    feed = feeding.feed(flags)
     given = options.model_flags(flags)
     faults = Faults()
     with output.stdout_kept_clean():
@@ -72,19 +71,17 @@ def command(
         "bench",
         {
             **sensors.for_report(settings),
-            "input": input_path,
+            **feed.settings,
             "input_shapes": {name: list(shape) for name, shape in given.shapes.items()},
-            "batch_size": batch_size,
         },
         Path(settings.out) / FILE_NAME,
     )
     report.check_writable()
-    data = Data(input_path, batch_size)
     interrupted = False
     try:
         with output.stdout_kept_clean(), sensors.opened(settings) as session:
             report.skipped = session.skipped
-            measure_all(chosen, data, session, sensors.loop_settings(settings), report, faults)
+            measure_all(chosen, feed, session, sensors.loop_settings(settings), report, faults)
         finish(report, faults)
     except KeyboardInterrupt:
         interrupted = True
@@ -94,17 +91,9 @@ def command(
     click.get_current_context().exit(faults.code)
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """What the models are fed."""
-
-    path: str | None
-    batch_size: int | None
-
-
 def measure_all(
     chosen: Sequence[Choice],
-    data: Data,
+    feed: feeding.Feed,
     session: Session,
     loop: LoopSettings,
     report: ReportFile,
@@ -123,8 +112,8 @@ def measure_all(
             with choice.open() as library:
                 result = session.evaluate_inference(
                     library,
-                    data.path,
-                    batch_size=data.batch_size,
+                    feed.data,
+                    options=feed.options,
                     settings=loop,
                     progress=progress,
                 )

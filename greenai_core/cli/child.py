@@ -40,7 +40,7 @@ class _Relay:
         self._early: list[int] = []
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if number in FROM_KEYBOARD and _keyboard_reaches_child():
+        if number in FROM_KEYBOARD and keyboard_reaches_child():
             return
         if self._process is None:
             self._early.append(number)
@@ -89,7 +89,7 @@ def _cannot_start(program: str, error: OSError) -> CannotStartError:
     )
 
 
-def _keyboard_reaches_child() -> bool:
+def keyboard_reaches_child() -> bool:
     """Whether the terminal sends Ctrl-C to our whole group, the program included."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)

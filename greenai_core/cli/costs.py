@@ -9,7 +9,7 @@ from pathlib import Path
 from greenai_core.channels import MODELLED
 from greenai_core.results import Figure, InferenceResult, MissingChannel, Report, TrainingResult
 
-from . import figures, output
+from . import figures, lessons, output
 from .sensors import NO_SENSOR
 
 Measured = InferenceResult | TrainingResult
@@ -55,7 +55,10 @@ class Cost:
             return ""
         lost = [m for m in self.missing if m.id in self.contains]
         if lost:
-            return f"no total: {lost[0].id} was lost: {lost[0].reason}"
+            return (
+                f"no total: {lost[0].id} was lost: {lost[0].reason}. "
+                "`greenai devices` tells what works now"
+            )
         if not self.contains:
             return "no total: none of the channels in use belongs in one"
         return "no total: too few readings for an interval. Allow more with --max-time"
@@ -100,7 +103,15 @@ def text(report: Report) -> str:
     parts = [_totals(costs, names)]
     if any(c.batch_size > 1 for c in costs):
         parts.append(_samples(costs, names))
+    parts += lessons.text(report)
     parts.append(_channels(costs, names))
+    if any(c.energy and not c.target_met for c in costs):
+        parts.append(
+            output.paragraph(
+                f"no: ±{costs[0].target * 100:.3g}% was not reached. {_more(report)}, "
+                "ask for less with --precision, or let nothing else run meanwhile."
+            )
+        )
     if all(c.modelled for c in costs):
         parts.append(output.paragraph(NO_SENSOR))
     parts.append(
@@ -110,6 +121,12 @@ def text(report: Report) -> str:
         )
     )
     return "\n\n".join(parts)
+
+
+def _more(report: Report) -> str:
+    if any(isinstance(r, TrainingResult) and r.epochs for r in report.results):
+        return "Measure more with --epochs"
+    return "Allow more with --max-time"
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -172,6 +172,9 @@ def what_auto_uses(settings: Settings) -> Auto:
         session.open()
     except NoSensorError:
         return Auto((), (), "", False, session.skipped)
+    except PluginUnavailable as error:
+        names = ", ".join(settings.profilers)
+        return Auto((), (), "", False, (Skipped(names, error.reason, error.hint),))
     except (GreenAIError, TypeError, ValueError) as error:
         names = ", ".join(settings.profilers)
         return Auto((), (), "", False, (Skipped(names, str(error), ""),))

@@ -186,7 +186,10 @@ def make_grader(name: str, scale: str | None) -> Grader:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise GradeError(f"the scale {scale} cannot be read: {reason}") from error
-    return kind(scale=text)
+    try:
+        return kind(scale=text)
+    except GradeError as error:
+        raise GradeError(f"{scale}: {error}") from error
 
 
 def graded(

@@ -14,7 +14,7 @@ import click
 
 from greenai_core.errors import GreenAIError
 
-from . import exit_codes
+from . import exit_codes, watcher
 from .output import abandon_stdout, complain, note
 from .signals import INTERRUPTS
 
@@ -24,7 +24,7 @@ COMMANDS = {
     "params": ("params", "Count the parameters of model files."),
     "run": ("run", "One inference: what the model answers."),
     "bench": ("bench", "Joules, seconds and watts of one inference, with intervals."),
-    "train": ("train", "Joules, seconds and watts of one training step."),
+    "train": ("train", "Joules, seconds and watts of training: a step, or whole epochs."),
     "measure": ("measure", "The energy of any command."),
     "grade": ("grade", "The energy of a Python script above idle, and its grade."),
     "export": ("export", "A report as CSV, Markdown or JSON."),
@@ -120,6 +120,10 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    if args is None and watcher.wanted(arguments):
+        ended = watcher.split()
+        if ended is not None:
+            return ended
     try:
         with INTERRUPTS.installed():
             return _run(arguments)

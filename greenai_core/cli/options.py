@@ -40,7 +40,7 @@ _SENSORS = (
     ),
     click.option(
         "--tdp",
-        type=float,
+        type=click.FloatRange(min=0, min_open=True),
         metavar="WATTS",
         help="Thermal design power for the modelled profiler (same as -O modelled.tdp_w=WATTS).",
     ),
@@ -91,17 +91,6 @@ _MODEL = (
         help="Set an option of the model's format.",
     ),
 )
-_INPUT = (
-    click.option(
-        "--input",
-        "input_path",
-        metavar="FILE",
-        help="Image, .npy or .npz. [default: synthetic data of the model's input shapes]",
-    ),
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples in one inference."
-    ),
-)
 _SHAPE = click.option(
     "--input-shape",
     "input_shapes",
@@ -123,7 +112,6 @@ loop_options = _stack(*_LOOP)
 device_option = _stack(_DEVICE)
 out_option = _stack(_OUT)
 model_options = _stack(*_MODEL, _SHAPE)
-input_options = _stack(*_INPUT)
 
 SETTINGS = ("precision", "max_time", "min_time", "device", "out", "idle_time")
 

@@ -7,6 +7,7 @@ locale says. What `greenai --help` does not need is imported when used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -109,10 +110,12 @@ def save(path: Path, content: bytes) -> None:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """What to say when ``path`` cannot be written."""
-    return OutputError(
-        f"{path} cannot be written: {error.strerror or error}. "
-        "Free some space there, or choose another place"
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    step = "Free some space there, or choose another place" if full else "Choose another place"
+    reason = error.strerror or str(error)
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        reason = "a part of its path is a file, not a folder"
+    return OutputError(f"{path} cannot be written: {reason}. {step}")
 
 
 @contextlib.contextmanager

@@ -12,10 +12,9 @@ import click
 import numpy as np
 
 from greenai_core.errors import ConfigError
-from greenai_core.inputs import to_inputs
 from greenai_core.model import DLLibrary
 
-from . import options, output
+from . import feeding, options, output
 from .faults import Faults
 from .models import choose
 
@@ -26,7 +25,7 @@ Arrays = Mapping[str, Any]
 
 @click.command(short_help="One inference: what the model answers.")
 @click.argument("model")
-@options.input_options
+@feeding.data_options
 @click.option(
     "--output", "output_path", metavar="FILE.npz", help="Write the outputs there, by name."
 )
@@ -35,8 +34,6 @@ Arrays = Mapping[str, Any]
 @options.json_flag
 def command(
     model: str,
-    input_path: str | None,
-    batch_size: int | None,
     output_path: str | None,
     as_json: bool,
     **flags: Any,
@@ -50,12 +47,14 @@ def command(
     \b
     Examples:
       greenai run resnet50.onnx --input cat.jpg
-      greenai run bert.onnx --input tokens.npz --output hidden.npz
+      greenai run resnet50.onnx --input photos/ --resize crop --normalise imagenet
+      greenai run bert.onnx --text "a sentence" --output hidden.npz
       greenai run net.pt --class mynets:Net --input-shape 1x3x224x224
       greenai run resnet50.onnx --batch-size 8 --device cpu --json
     """  # noqa: D301  # click takes \b for "keep these lines"
     if output_path is not None and not output_path.endswith(".npz"):
         raise ConfigError(f"--output {output_path}: its name must end with .npz")
+    feed = feeding.feed(flags)
     settings = options.configuration(flags).settings
     faults = Faults()
     with output.stdout_kept_clean():
@@ -63,8 +62,10 @@ def command(
         if not chosen:
             click.get_current_context().exit(faults.code)
         with chosen[0].open() as library:
-            inputs, outputs = infer(library, input_path, batch_size)
-            device = library.device
+            inputs, outputs = infer(library, feed)
+            device, assumed = library.device, library.assumptions()
+    for text in assumed:
+        output.warn(f"{model}: {text}")
     if output_path is not None:
         output.save(Path(output_path), npz(outputs))
     described = {name: describe(array) for name, array in outputs.items()}
@@ -88,14 +89,10 @@ def command(
         output.note(f"greenai: outputs written to {output_path}")
 
 
-def infer(
-    library: DLLibrary, input_path: str | None, batch_size: int | None
-) -> tuple[Arrays, Arrays]:
+def infer(library: DLLibrary, feed: feeding.Feed) -> tuple[Arrays, Arrays]:
     """Inputs and outputs of one inference."""
     library.load()
-    inputs = to_inputs(
-        input_path, library.input_specs, batch_size=batch_size, image_layout=library.image_layout
-    )
+    inputs = library.make_inputs(feed.data, feed.options)
     outputs = library.predict(library.prepare(inputs))
     library.synchronize()
     return inputs, library.fetch(outputs)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from greenai_core import registry
 from greenai_core.channels import Channel
-from greenai_core.errors import ConfigError
+from greenai_core.errors import ConfigError, PluginError
 from greenai_core.loop import LoopSettings
 from greenai_core.session import Session
 
@@ -44,11 +44,28 @@ def session_for(settings: Settings) -> Session:
 
     Raises:
         PluginNotFound: options are set for a profiler that is not installed.
+        ConfigError: an option that its profiler does not have.
     """
-    for name in settings.profiler:
+    for name, given in settings.profiler.items():
         registry.find("greenai.profilers", name)
+        _check_names(name, given)
     wanted = "auto" if settings.profilers == ("auto",) else settings.profilers
     return Session(wanted, options=settings.profiler)
+
+
+def _check_names(profiler: str, given: Mapping[str, Any]) -> None:
+    """A misspelt option must not make ``auto`` do without the sensor that it is for."""
+    try:
+        kind = registry.load("greenai.profilers", profiler)
+    except PluginError:
+        return  # whoever needs this profiler is told then
+    known = getattr(kind, "option_names", {})
+    unknown = ", ".join(sorted(set(given) - set(known)))
+    if unknown:
+        raise ConfigError(
+            f"the profiler {profiler!r} has no option {unknown} "
+            f"(its options: {', '.join(sorted(known)) or 'none'})"
+        )
 
 
 def tell_skipped(session: Session) -> None:

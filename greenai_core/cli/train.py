@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +14,36 @@ import click
 from greenai_core.errors import ConfigError, ModelInputError
 from greenai_core.loop import LoopSettings
 from greenai_core.model import Trainable
-from greenai_core.session import MeasurementInterrupted, Session
+from greenai_core.session import MeasurementInterrupted, Session, TrainingFailed
 
-from . import costs, exit_codes, options, output, sensors
+from . import costs, exit_codes, feeding, options, output, sensors
 from .faults import Faults
 from .models import Choice, choose
 from .outcome import finish, keep, show, tell
 from .progress import Progress
 from .reports import FILE_NAME, ReportFile
 
-TARGETS = "y"
-SINGLE_INPUT = "x"
-BATCH_SIZE = 32
 
-Batch = tuple[Any, Any]
-
-
-@click.command(short_help="Joules, seconds and watts of one training step.")
+@click.command(short_help="Joules, seconds and watts of training: a step, or whole epochs.")
 @click.argument("model")
 @click.option(
     "--data",
     "data_path",
     required=True,
-    metavar="FILE.npz",
-    help="Arrays x (or one by input name) and y, the targets; the first axis counts samples.",
+    metavar="DIR|FILE.npz",
+    help="Folder with a sub-folder of images for each class; or arrays x (or one by input "
+    "name) and y, the targets, whose first axis counts samples.",
+)
+@click.option(
+    "--validation",
+    metavar="DIR|FILE.npz",
+    help="The same, to try the model on after each epoch; measured apart.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure whole epochs, with waiting for data. [default: repeated steps]",
 )
 @click.option(
     "--steps",
@@ -47,38 +55,47 @@ Batch = tuple[Any, Any]
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Samples in one step. [default: {BATCH_SIZE}, or all there are]",
+    help="Samples in one step. [default: the model's, or 32, or all there are]",
 )
 @click.option("--optimizer", metavar="NAME", help="sgd or adam. [default: the format's]")
 @click.option("--lr", type=float, metavar="RATE", help="Learning rate. [default: the format's]")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the order of samples, which is another in each epoch.",
+)
+@click.option("--no-shuffle", is_flag=True, help="Keep the order of the files and arrays.")
 @click.option("--save", "save_path", metavar="OUT", help="Write the trained model there.")
+@feeding.image_options
 @options.device_option
 @options.loop_options
 @options.sensor_options
 @options.out_option
 @options.model_options
 @options.json_flag
-def command(
-    model: str,
-    data_path: str,
-    steps: int | None,
-    batch_size: int | None,
-    save_path: str | None,
-    as_json: bool,
-    **flags: Any,
-) -> None:
-    """Joules, seconds and watts of one training step.
+def command(model: str, data_path: str, save_path: str | None, as_json: bool, **flags: Any) -> None:
+    """Joules, seconds and watts of training: a step, or whole epochs.
 
     One step is a forward pass, a backward pass and an update of the weights on
-    one batch. Steps are repeated, unmeasured ones first to warm up, until the
-    energy is known as precisely as asked, N steps are measured, or the time is
-    over. The model file is not changed; --save writes the trained model.
+    one batch. Without --epochs steps are repeated on data that are ready,
+    unmeasured ones first to warm up, until the energy is known as precisely as
+    asked, N steps are measured, or the time is over.
+
+    With --epochs the model goes through all data that often. The table gives the
+    energy, loss and accuracy of each epoch, and how long it waited for data.
+
+    The model file is not changed; --save writes the trained model, also when
+    Ctrl-C ends the training, but not when the loss is no number any more.
 
     \b
     Examples:
       greenai train net.pt --class mynets:Net --data digits.npz --steps 200
       greenai train net.keras --data digits.npz --optimizer adam --lr 0.001
-      greenai train net.keras --data digits.npz --save trained.keras --json
+      greenai train net.keras --data photos --validation others --epochs 3
+      greenai train net.keras --data digits.npz --epochs 2 --save out.keras --json
     """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
     given = options.model_flags(
@@ -86,18 +103,16 @@ def command(
         optimizer=("--optimizer", flags["optimizer"]),
         learning_rate=("--lr", flags["lr"]),
     )
+    plan = make_plan(data_path, flags)
+    check_save(save_path)
     faults = Faults()
     with output.stdout_kept_clean():
         chosen = choose([model], given, faults, settings.device)
     if not chosen:
         click.get_current_context().exit(faults.code)
-    arrays, targets = read_data(Path(data_path))
-    if batch_size is not None and batch_size > len(targets):
-        raise ConfigError(f"--batch-size {batch_size}: {data_path} has {len(targets)} samples")
-    size = batch_size or usual_batch(chosen[0], len(targets))
     report = ReportFile(
         "train",
-        {**sensors.for_report(settings), "data": data_path, "batch_size": size, "steps": steps},
+        {**sensors.for_report(settings), "data": data_path, **plan.settings()},
         Path(settings.out) / FILE_NAME,
     )
     report.check_writable()
@@ -105,10 +120,8 @@ def command(
     try:
         with output.stdout_kept_clean(), sensors.opened(settings) as session:
             report.skipped = session.skipped
-            steps_of = Steps(batches(arrays, targets, size), steps, save_path)
-            measure_steps(
-                chosen[0], steps_of, session, sensors.loop_settings(settings), report, faults
-            )
+            loop = sensors.loop_settings(settings)
+            measure(chosen[0], plan, session, loop, report, save_path, faults)
         finish(report, faults)
     except MeasurementInterrupted:
         interrupted = True
@@ -119,20 +132,93 @@ def command(
 
 
 @dataclass(frozen=True)
-class Steps:
-    """What is trained on, how often at most, and where the result goes."""
+class Plan:
+    """What is trained on, and how long. See ``Session.evaluate_training``."""
 
-    batches: Sequence[Batch]
-    most: int | None
-    save_path: str | None
+    data: str
+    validation: str | None
+    epochs: int | None
+    steps: int | None
+    batch_size: int | None
+    seed: int | None
+    resize: str | None
+    normalise: str | None
+
+    def settings(self) -> Mapping[str, Any]:
+        """For the report."""
+        return {
+            "validation": self.validation,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "resize": self.resize,
+            "normalise": self.normalise,
+        }
+
+    def images(self) -> Any:
+        """How images are resized and normalised: an ``InputOptions``.
+
+        Raises:
+            ConfigError: there is no such normalisation.
+        """
+        from greenai_core.inputs import InputOptions
+
+        try:
+            options = InputOptions(normalise=self.normalise)
+            return replace(options, resize=self.resize) if self.resize else options
+        except ModelInputError as error:
+            raise ConfigError(f"--normalise {self.normalise}: {error}") from error
 
 
-def measure_steps(
+def make_plan(data: str, flags: Mapping[str, Any]) -> Plan:
+    """What the flags ask for.
+
+    Raises:
+        ConfigError: some exclude each other.
+    """
+    if flags["epochs"] is not None and flags["steps"] is not None:
+        raise ConfigError("--epochs and --steps exclude each other: give one of them")
+    if flags["validation"] is not None and flags["epochs"] is None:
+        raise ConfigError("--validation follows each epoch: give --epochs too")
+    plan = Plan(
+        data,
+        flags["validation"],
+        flags["epochs"],
+        flags["steps"],
+        flags["batch_size"],
+        None if flags["no_shuffle"] else flags["seed"],
+        flags["resize"],
+        flags["normalise"],
+    )
+    plan.images()
+    return plan
+
+
+def check_save(path: str | None) -> None:
+    """Find out before training, not after, that the model cannot be saved there.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise output.OutputError(f"--save {path}: there is no folder {folder}. Create it first")
+    if not os.access(folder, os.W_OK):
+        raise output.OutputError(
+            f"--save {path}: nothing can be written there. Choose another place"
+        )
+
+
+def measure(
     choice: Choice,
-    steps: Steps,
+    plan: Plan,
     session: Session,
     loop: LoopSettings,
     report: ReportFile,
+    save_path: str | None,
     faults: Faults,
 ) -> None:
     """Train, measure, and save the model, even when it was interrupted.
@@ -148,8 +234,13 @@ def measure_steps(
         try:
             result = session.evaluate_training(
                 library,
-                steps.batches,
-                steps=steps.most,
+                plan.data,
+                validation=plan.validation,
+                epochs=plan.epochs,
+                steps=plan.steps,
+                batch_size=plan.batch_size,
+                seed=plan.seed,
+                options=plan.images(),
                 settings=loop,
                 trainable=trainable,
                 progress=progress,
@@ -158,17 +249,28 @@ def measure_steps(
             keep(report, result, faults)
             tell(costs.cost(result), faults)
         except MeasurementInterrupted as error:
+            progress.clear()
             keep(report, error.result, faults)
-            save(trainable, steps.save_path, faults)
+            save(trainable, save_path, faults)
             raise
+        except TrainingFailed as error:
+            progress.clear()
+            keep(report, error.result, faults)
+            faults.add(error, choice.path)
         finally:
             progress.clear()
-        save(trainable, steps.save_path, faults)
+        save(trainable, save_path, faults)
 
 
 def save(trainable: Trainable, path: str | None, faults: Faults) -> None:
     """Write the trained model; the figures are shown even if that fails."""
     if path is None:
+        return
+    if not math.isfinite(trainable.loss()):
+        faults.tell(
+            f"the trained model is not written to {path}: its weights are no numbers any more",
+            exit_codes.MODEL,
+        )
         return
     try:
         trainable.save(path)
@@ -176,55 +278,3 @@ def save(trainable: Trainable, path: str | None, faults: Faults) -> None:
         faults.tell(f"the trained model is not written to {path}: {error}", exit_codes.OUTPUT)
     else:
         output.note(f"greenai: trained model written to {path}")
-
-
-def read_data(path: Path) -> tuple[Mapping[str, Any], Any]:
-    """Inputs by name, and targets.
-
-    Raises:
-        ModelInputError: the file cannot be read, or lacks something.
-    """
-    import numpy as np
-
-    if not path.is_file():
-        raise ModelInputError(f"there is no data file {path}. Check the path")
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except Exception as error:
-        raise ModelInputError(f"{path} is not an .npz file that can be read: {error}") from error
-    if TARGETS not in arrays or len(arrays) < 2:
-        found = ", ".join(arrays) or "nothing"
-        raise ModelInputError(
-            f"{path} holds {found}: it must hold {TARGETS} (the targets) and "
-            f"{SINGLE_INPUT} (or one array by input name)"
-        )
-    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1 or not min(lengths.values()):
-        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ModelInputError(f"the arrays of {path} do not have one number of samples: {counts}")
-    targets = arrays.pop(TARGETS)
-    return arrays, targets
-
-
-def usual_batch(choice: Choice, samples: int) -> int:
-    """The batch size of a model that fixes one, else ``BATCH_SIZE`` or all samples.
-
-    Raises:
-        ModelError: the inputs of the model cannot be told.
-    """
-    with output.stdout_kept_clean(), choice.open() as library:
-        shapes = [spec.shape for spec in library.input_specs if spec.shape]
-    fixed = [shape[0] for shape in shapes if isinstance(shape[0], int)]
-    return min(fixed[0] if fixed else BATCH_SIZE, samples)
-
-
-def batches(arrays: Mapping[str, Any], targets: Any, size: int) -> list[Batch]:
-    """Whole batches only, so that every step does the same work."""
-    single = arrays[SINGLE_INPUT] if list(arrays) == [SINGLE_INPUT] else None
-    cut = []
-    for start in range(0, len(targets) - size + 1, size):
-        rows = slice(start, start + size)
-        inputs = {name: array[rows] for name, array in arrays.items()}
-        cut.append((single[rows] if single is not None else inputs, targets[rows]))
-    return cut

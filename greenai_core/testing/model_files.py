@@ -165,6 +165,19 @@ class FileChecks(ModelHooks):
             assert model.count_parameters() == self.expected_parameters
 
     @check
+    def test_layers_hold_all_parameters(self, tmp_path: Path) -> None:
+        """The parameters of the layers add up to those of the model; no layer is told twice."""
+        with self._open(self.make_file(tmp_path)) as model:
+            count, layers = model.count_parameters(), model.count_by_layer()
+        names = [layer.name for layer in layers]
+        assert len(set(names)) == len(names), f"a layer is told twice: {sorted(names)}"
+        for name in ("trainable", "non_trainable", "bytes"):
+            summed = sum(getattr(layer, name) for layer in layers)
+            assert summed == getattr(count, name), (
+                f"{name}: the layers have {summed}, the model {getattr(count, name)}"
+            )
+
+    @check
     def test_loading_changes_no_count(self, tmp_path: Path) -> None:
         """The count is the same before the weights are loaded and after."""
         with self._runnable(tmp_path) as model:

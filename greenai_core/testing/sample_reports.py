@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from greenai_core.results import (
     ChannelEnergy,
     ChannelInference,
     ChannelJoules,
     ChannelStep,
     CommandResult,
+    DataWait,
+    EpochResult,
     Figure,
     Grade,
     InferenceResult,
@@ -93,6 +97,11 @@ def _inference(known: bool) -> InferenceResult:
     )
 
 
+def _epoch(known: bool) -> EpochResult:
+    window = replace(_window(known), name="epoch 1")
+    return EpochResult(1, 30, 30, 3.0, 0.3, window, window, 0.5, 0.75, 0.6, 0.7, known)
+
+
 def _training(known: bool) -> TrainingResult:
     energy = figure(SAMPLE_ENERGY_J)
     channel = ChannelStep(ID, "cpu", "counter", "rapl", True, energy)
@@ -113,15 +122,19 @@ def _training(known: bool) -> TrainingResult:
         target_met=known,
         self_cost_share=0.001,
         warnings=(),
+        energy_per_epoch_j=figure(30 * SAMPLE_ENERGY_J) if known else None,
+        energy_of_run_j=figure(2 * SAMPLE_ENERGY_J) if known else None,
+        data_wait=DataWait(0.3, 0.1, 0.05 if known else None, "mean power × time"),
+        epochs=(_epoch(known),),
     )
 
 
-def _command(known: bool, grade: Grade | None) -> CommandResult:
+def _window(known: bool) -> WindowResult:
     e = SAMPLE_ENERGY_J
     channel = ChannelEnergy(
         ID, "cpu", "counter", "rapl", True, e, 0.9 * e, 1.1 * e, 0.95 * e, 1.05 * e
     )
-    window = WindowResult(
+    return WindowResult(
         name="command",
         duration_s=2.0,
         energy_j=e if known else None,
@@ -134,10 +147,13 @@ def _command(known: bool, grade: Grade | None) -> CommandResult:
         channels=(channel,) if known else (),
         missing=_missing(known),
     )
+
+
+def _command(known: bool, grade: Grade | None) -> CommandResult:
     return CommandResult(
         command=("python", 'train a, "model" | fast.py'),
         exit_code=0,
-        gross=window,
+        gross=_window(known),
         idle_power_w=figure(0.1) if known else None,
         net_energy_j=figure(0.3) if known else None,
         idle_share=0.4 if known else None,

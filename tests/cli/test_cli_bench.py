@@ -102,6 +102,7 @@ def test_an_unmet_precision_is_said_but_no_failure(greenai, tiny):
     done = greenai("bench", tiny(seconds=0.001), *args)
     assert done.code == 0
     assert "  no" in done.out
+    assert "Allow more with --max-time" in done.out
     assert "target not met" in done.err
 
 
@@ -142,7 +143,9 @@ def test_a_sensor_that_vanishes_in_the_middle_is_told(spawn, tiny, simulated):
         (["-p", "sim-absent"], exit_codes.PLUGIN, "Plug one into slot 7"),
         (["-p", "nosuch"], exit_codes.PLUGIN, "nosuch"),
         (["-p", "sim-broken"], exit_codes.PLUGIN, "greenai_simulated_nowhere"),
-        (["-p", "sim", "-O", "sim.volts=3"], exit_codes.PLUGIN, "volts"),
+        (["-p", "sim", "-O", "sim.volts=3"], exit_codes.USAGE, "volts (its options: "),
+        (["-O", "sim.volts=3"], exit_codes.USAGE, "volts"),
+        (["--tdp", "0"], exit_codes.USAGE, "--tdp"),
         (["-p", "sim", "-O", "sim.watts=many"], exit_codes.USAGE, "watts"),
         (["--precision", "200%"], exit_codes.USAGE, "--precision"),
     ],

@@ -71,6 +71,11 @@ def test_a_profiler_that_does_not_work_is_no_error_here(greenai):
     assert done.json["auto"]["channels"] == []
 
 
+def test_the_remedy_stands_once_where_it_can_be_copied(greenai):
+    done = greenai("devices", "-p", "sim-absent")
+    assert done.out.count("Plug one into slot 7") == 1
+
+
 def test_options_of_an_unknown_profiler_are_an_error(greenai):
     done = greenai("devices", "-O", "nosuch.key=1")
     assert done.code == exit_codes.PLUGIN

@@ -100,7 +100,7 @@ def test_without_idle_nothing_is_known_above_it(greenai, script):
     [
         (("nothing.py",), 127, "nothing.py"),
         (("--scale", "nothing.json", "s.py"), 125, "nothing.json"),
-        (("--scale", "bad.json", "s.py"), 125, "bad"),
+        (("--scale", "bad.json", "s.py"), 125, "bad.json: "),
         (("--grader", "nosuch", "s.py"), 125, "nosuch"),
         (("--idle-time", "soon", "s.py"), 125, "--idle-time"),
         (("--bogus", "s.py"), 125, "--bogus"),

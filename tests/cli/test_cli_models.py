@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,11 +213,36 @@ def test_train_shows_a_table(greenai, tiny, data, quick):
 
 
 def test_a_model_that_cannot_be_saved_still_gives_its_figures(greenai, tiny, data, quick):
+    """As when the disk fills up meanwhile."""
+    Path("folder").mkdir()
     done = greenai(
-        "train", tiny(seconds=0.001), "--data", data, "--save", "a.tiny/x", *quick, "--json"
+        "train", tiny(seconds=0.001), "--data", data, "--save", "folder", *quick, "--json"
     )
     assert done.code == exit_codes.OUTPUT
     assert len(done.json["results"]) == 1
+
+
+def test_a_folder_for_the_trained_model_is_missed_before_training(greenai, tiny, data, simulated):
+    began = time.monotonic()
+    done = greenai(
+        "train", tiny(), "--data", data, "--save", "none/x", "-p", "sim", "--min-time", "30"
+    )
+    assert time.monotonic() - began < 10
+    assert done.code == exit_codes.OUTPUT
+    assert len(done.errors) == 1
+    assert "--save none/x: there is no folder none" in done.errors[0]
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "array.npy"])
+def test_data_of_another_kind_are_told_apart_from_a_broken_archive(
+    greenai, tiny, quick, simulated, name
+):
+    np.save(simulated / "array.npy", np.zeros(3))
+    (simulated / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    done = greenai("train", tiny(), "--data", name, *quick)
+    assert done.code == exit_codes.MODEL
+    assert len(done.errors) == 1
+    assert f"{name} is no .npz file. Make one with numpy.savez" in done.errors[0]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,13 @@ class CountsAllAsFrozen(NpzNet):
         return ParameterCount(0, count.total, count.bytes)
 
 
+@breaks("test_layers_hold_all_parameters")
+class ForgetsALayer(NpzNet):
+    def count_by_layer(self):
+        (whole,) = super().count_by_layer()
+        return (replace(whole, trainable=whole.trainable - 1),)
+
+
 @breaks("test_loading_changes_no_count")
 class CountsTwiceWhenLoaded(NpzNet):
     def count_parameters(self):

@@ -257,13 +257,14 @@ class StartsAnyTime(ReferenceCounter):
 
 @counter("test_failed_sensor_gives_a_reason_and_no_joules")
 class MakesSomethingUp(ReferenceCounter):
-    """A last value repeated would be found by the core: the counter stands still."""
+    """A value that stands still would be found by the core, so this one goes on."""
 
     last_count = 0
 
     def read(self, channel):
         if self.meter.broken == {channel.id}:
-            return self.last_count + 1
+            self.last_count += 1
+            return self.last_count
         count = super().read(channel)
         if channel == self.channels[0]:
             self.last_count = count

@@ -48,6 +48,7 @@ def once(write):
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return write(folder)
 
+    @functools.wraps(write)
     def copy(folder):
         path = original()
         target = folder / path.name
@@ -88,6 +89,47 @@ def torchscript(folder):
 
     torch.jit.script(torch_network().eval()).save(folder / "small.pt")
     return folder / "small.pt"
+
+
+@once
+def exported(folder):
+    import torch
+
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(
+        torch_network().eval(), (torch.zeros(2, 3),), dynamic_shapes={"input": {0: batch}}
+    )
+    torch.export.save(program, folder / "small.pt2")
+    return folder / "small.pt2"
+
+
+@once
+def safetensors(folder):
+    from safetensors.torch import save_file
+
+    save_file(torch_network().state_dict(), folder / "small.safetensors")
+    return folder / "small.safetensors"
+
+
+BERT_PARAMETERS = (
+    (30 + 16 + 2) * 8 + 16  # words, positions, segments, normalisation
+    + 4 * (8 * 8 + 8) + 16 + (8 * 16 + 16) + (16 * 8 + 8) + 16  # one layer
+    + (8 * 8 + 8) + (8 * 3 + 3)  # pooler, classes
+)  # fmt: skip
+
+
+@once
+def model_folder(folder):
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=30, max_position_embeddings=16, hidden_size=8, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=16, num_labels=3,
+        hidden_dropout_prob=0, attention_probs_dropout_prob=0,
+    )  # fmt: skip
+    network = transformers.BertForSequenceClassification(config)
+    network.save_pretrained(folder / "small_bert")
+    return folder / "small_bert"
 
 
 @once

@@ -17,8 +17,13 @@ PLUGINS = ROOT / "plugins" / "greenai_plugins"
 EXAMPLE = ROOT / "examples" / "greenai-plugin-example" / "src"
 
 LAYERS = (
-    {"errors", "clock", "tensors", "statistics"},
-    {"results", "inputs"},
+    {"errors", "clock", "tensors", "statistics", "trainable"},
+    {"results", "arrays", "numpy_files"},
+    {"images", "synthetic", "texts"},
+    {"inputs"},
+    {"batches"},
+    {"training_data"},
+    {"training"},
     {"channels", "model", "export", "grading", "report_files"},
     {"profiler"},
     {"counters", "sampling", "windows", "registry", "environment"},
@@ -26,6 +31,7 @@ LAYERS = (
     {"loop"},
     {"evaluation"},
     {"net", "selection", "spans"},
+    {"epochs"},
     {"session"},
     {"cli", "testing"},
     {"__init__", "__main__"},
@@ -37,7 +43,8 @@ LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer
 
 THIRD_PARTY = {
     "registry": {"stevedore"},
-    "inputs": {"numpy", "PIL"},
+    "images": {"numpy", "PIL"},
+    "texts": {"numpy", "tokenizers", "transformers"},
     "model": {"numpy", "typing_extensions"},
     "profiler": {"typing_extensions"},
     "session": {"numpy", "typing_extensions"},

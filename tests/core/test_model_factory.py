@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from greenai_core import (
@@ -18,6 +20,7 @@ from greenai_core import (
     registry,
 )
 from greenai_core.model_factory import available
+from greenai_core.testing.powercap import WRITE_ONLY
 
 
 class Marked(DLLibrary):
@@ -113,6 +116,23 @@ def test_an_unknown_option_names_the_known_ones(installed, file):
 def test_a_missing_file_is_told_first(installed, tmp_path):
     with pytest.raises(ModelUnrecognised, match=r"no model file .*absent\.marked"):
         installed(Marked).get_model(tmp_path / "absent.marked")
+
+
+def test_a_file_that_cannot_be_read_is_not_called_mislabelled(installed, tmp_path):
+    path = tmp_path / "model.marked"
+    write_only = next((p for p in map(Path, WRITE_ONLY) if p.exists()), None)
+    if write_only is not None:
+        path.symlink_to(write_only)  # not even root may read it
+    else:
+        path.touch(mode=0)
+    with pytest.raises(ModelUnrecognised, match=r"model\.marked cannot be read: Permission denied"):
+        installed(Marked).get_model(path)
+
+
+def test_a_link_to_itself_is_told(installed, tmp_path):
+    (tmp_path / "model.marked").symlink_to("model.marked")
+    with pytest.raises(ModelUnrecognised, match=r"cannot be read: .*links"):
+        installed(Marked).get_model(tmp_path / "model.marked")
 
 
 def test_an_empty_file_is_told_as_empty(installed, tmp_path):

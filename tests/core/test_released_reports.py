@@ -23,10 +23,19 @@ def test_every_kind_of_report_is_kept():
 def test_a_released_report_is_read(path):
     report = read_report(path)
     assert report.results
-    assert json.loads(dump(report)) == json.loads(path.read_text())
+    assert holds(json.loads(dump(report)), json.loads(path.read_text()))
 
 
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: path.name)
 def test_a_released_report_follows_its_schema(path):
     schema = json.loads((ROOT / "docs/schema/report-1.json").read_text())
     jsonschema.validate(json.loads(path.read_text()), schema)
+
+
+def holds(new, old):
+    """Whether everything that stood in the old file is in the new one; keys may have come."""
+    if isinstance(old, dict):
+        return old.keys() <= new.keys() and all(holds(new[key], old[key]) for key in old)
+    if isinstance(old, list):
+        return len(new) == len(old) and all(map(holds, new, old))
+    return new == old

@@ -31,6 +31,7 @@ from greenai_core.testing import (
     SimulatedCounterProfiler,
     SimulatedPowerProfiler,
     SimulatedWindowProfiler,
+    Slow,
     VirtualClock,
     nvml_counter,
     power_gauge,
@@ -448,3 +449,32 @@ def test_a_strangers_faulty_profiler_hides_no_other(monkeypatch):
         reasons = {s.profiler: s.reason for s in session.skipped}
     assert "RuntimeError: off by one" in reasons["clumsy"]
     assert "is no Profiler" in reasons["nothing"]
+
+
+def test_a_sensor_slower_than_the_run_has_no_figure(model_file):
+    """A wattmeter of 1 s beside a run of 1 s: its blocks look alike, ±0 % would be a lie."""
+    clock, power = VirtualClock(), DrivenPower(20.0)
+    profilers = [
+        SimulatedCounterProfiler(counters=[rapl_counter(power)]),
+        SimulatedPowerProfiler(gauges=[power_gauge(Constant(90.0))], sample_period_s=1.0),
+    ]
+    model = Sleeper(model_file, clock=clock, power=power)
+    with Session(profilers, clock=clock) as session:
+        short = session.evaluate_inference(model)
+        long = session.evaluate_inference(model, settings=LoopSettings(min_time_s=15.0))
+    assert short.energy_per_inference_j is not None
+    assert [c.id for c in short.channels] == ["cpu:0/package"]
+    (missing,) = short.missing
+    assert "Measure for at least 8 s" in missing.reason
+    assert [c.id for c in long.channels] == ["cpu:0/package", "wall:simulated"]
+
+
+def test_the_total_interval_allows_for_the_power_while_sensors_are_read(model_file):
+    """Reads of 1 ms at idle power dilute the figure by 0.2 %; its blocks differ by less."""
+    clock, power = VirtualClock(), DrivenPower(0.0)
+    counter = rapl_counter(power, faults=(Slow(seconds=1e-3),))
+    model = Sleeper(model_file, clock=clock, power=power)
+    with Session([SimulatedCounterProfiler(counters=[counter])], clock=clock) as session:
+        result = session.evaluate_inference(model)
+    figure = result.energy_per_inference_j
+    assert figure.low <= 2.0 <= figure.high

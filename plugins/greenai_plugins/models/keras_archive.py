@@ -19,12 +19,19 @@ from typing import Any, BinaryIO
 
 from greenai_core import ModelLoadError, loading, require
 
+from . import archives
+from .keras_hdf5 import refuse_traps
+
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
+HEAD_BYTES = 1 << 16
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
-MAX_CONFIG_BYTES = 256 * 2**20
+MAX_CONFIG_BYTES = 32 * 2**20
 """Configurations of large models take a few MiB; this much is an attack or a fault."""
+
+MAX_PACKED_BYTES = 512 * 2**20
+"""Compressed weights have to be unpacked in memory; Keras itself does not compress them."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,28 @@ def magic(path: Path) -> bytes:
         return b""
 
 
+def mentions_keras(path: Path) -> bool:
+    """Whether an HDF5 file, whatever it is called, begins with names that Keras gives.
+
+    Names stand in HDF5 as they are; those at the top are among the first things written.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return any(name in head for name in (b"keras_version", b"layer_names")) or (
+        b"layers\0" in head and b"vars\0" in head
+    )
+
+
 def is_keras_zip(path: Path) -> bool:
     """Whether the file is a zip with the members of a Keras archive."""
     if not magic(path).startswith(ZIP_MAGIC):
         return False
     try:
+        if not archives.listable(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return {CONFIG, WEIGHTS} <= set(archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
@@ -108,7 +132,7 @@ def _read_zip(path: Path) -> KerasFile:
             f"{path} is a truncated .keras archive: its list of members, at the end of the file, "
             "is missing. Save or copy it again"
         )
-    with loading(path, "zipfile"), zipfile.ZipFile(path) as archive:
+    with loading(path, "zipfile"), archives.opened(path) as archive:
         missing = {CONFIG, WEIGHTS} - set(archive.namelist())
         if missing:
             raise ModelLoadError(
@@ -119,10 +143,12 @@ def _read_zip(path: Path) -> KerasFile:
             raise ModelLoadError(f"{path} holds a {CONFIG} too large to be one")
         config = _object(archive.read(CONFIG))
         with loading(path, "h5py"), _member(path, archive, WEIGHTS) as member:
-            return KerasFile("keras", config, _weights(member))
+            return KerasFile("keras", config, _weights(path, member))
 
 
 def _object(text: bytes | str) -> Mapping[str, Any]:
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ValueError("the configuration is too large to be one")
     config = json.loads(text)
     if not isinstance(config, dict):
         raise ValueError("the configuration is no JSON object")
@@ -133,6 +159,11 @@ def _object(text: bytes | str) -> Mapping[str, Any]:
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
     """A member of the archive as a file in which seeking is cheap."""
     info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED and info.file_size > MAX_PACKED_BYTES:
+        raise ModelLoadError(
+            f"{path} holds {info.file_size:,} bytes of weights compressed, which Keras never does. "
+            "Save it again with model.save(...)"
+        )
     if info.compress_type != zipfile.ZIP_STORED:
         yield io.BytesIO(archive.read(name))
         return
@@ -180,21 +211,22 @@ class _Slice(io.RawIOBase):
         return len(data)
 
 
-def _weights(source: Any) -> tuple[Weight, ...]:
+def _weights(path: Path, source: Any) -> tuple[Weight, ...]:
     """Datasets of an HDF5 file written by ``save_weights`` or inside ``.keras``."""
     import h5py
 
     found: list[Weight] = []
 
-    def visit(path: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and path.split("/", maxsplit=1)[0] not in (
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name.split("/", maxsplit=1)[0] not in (
             "optimizer",
             "optimizer_weights",
         ):
             layer = item.parent.attrs.get("name", "")
-            found.append(_weight(path, item, layer if isinstance(layer, str) else ""))
+            found.append(_weight(name, item, layer if isinstance(layer, str) else ""))
 
     with h5py.File(source, "r") as file:
+        refuse_traps(path, file)
         file.visititems(visit)
     return tuple(found)
 
@@ -203,9 +235,10 @@ def _read_hdf5(path: Path) -> KerasFile:
     import h5py
 
     with h5py.File(path, "r") as file:
+        refuse_traps(path, file)
         text = file.attrs.get("model_config")
         if text is None and "layer_names" not in file.attrs:
-            weights = _weights(path)
+            weights = _weights(path, path)
             if not weights:
                 raise ModelLoadError(f"{path} is HDF5 but holds neither a Keras model nor weights")
             return KerasFile("weights", None, weights)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from greenai_core import ParameterCount
+from greenai_core import ParameterEntry
 
 from .keras_archive import KerasFile, Weight
 from .keras_runtime import is_parameter
@@ -47,38 +48,58 @@ PLAIN = frozenset(
 _ORDER = re.compile(r"\d+")
 
 
-def count(file: KerasFile) -> ParameterCount | None:
+def entries(file: KerasFile) -> list[ParameterEntry] | None:
     """Parameters of a file; None where only the loaded model can tell.
 
     Weights without a model count as trainable, except the moving statistics of
     batch normalisations, which are told by their name.
     """
     if file.config is None:
-        return _result(file.weights, _statistics_by_name(file.weights))
+        fixed = _statistics_by_name(file.weights)
+        return _entries((_folder(weight), None, weight, fixed) for weight in file.weights)
     owners = list(_owners(file))
-    counted = [weight for _, weights in owners for weight in weights]
+    counted = [weight for owner in owners for weight in owner.weights]
     if len(counted) != len(file.weights) or len(set(counted)) != len(counted):
         return None
     frozen: set[Weight] = set()
-    for layer, weights in owners:
-        if not any(is_parameter(weight.dtype) for weight in weights):
+    for owner in owners:
+        if not any(is_parameter(weight.dtype) for weight in owner.weights):
             continue
-        fixed = _frozen(layer, weights, _trainable(file.config))
-        if fixed is None:
+        fixed_here = _frozen(owner.layer, owner.weights, _trainable(file.config))
+        if fixed_here is None:
             return None
-        frozen |= fixed
-    return _result(file.weights, frozen)
+        frozen |= fixed_here
+    return _entries(
+        (owner.path, str(owner.layer.get("class_name")), weight, frozen)
+        for owner in owners
+        for weight in owner.weights
+    )
 
 
-def _result(weights: Iterable[Weight], frozen: set[Weight]) -> ParameterCount:
-    sizes = {True: 0, False: 0}
-    size_bytes = 0
-    for weight in weights:
+@dataclass(frozen=True)
+class _Owner:
+    """A layer with the weights that it wrote, and its path in the model."""
+
+    path: str
+    layer: Config
+    weights: Sequence[Weight]
+
+
+def _entries(
+    found: Iterable[tuple[str, str | None, Weight, set[Weight]]],
+) -> list[ParameterEntry]:
+    kept = []
+    for path, type, weight, frozen in found:
         if is_parameter(weight.dtype):
             elements = math.prod(weight.shape)
-            sizes[weight not in frozen] += elements
-            size_bytes += elements * weight.item_bytes
-    return ParameterCount(sizes[True], sizes[False], size_bytes)
+            size = elements * weight.item_bytes
+            kept.append(ParameterEntry(path, weight not in frozen, elements, size, type))
+    return kept
+
+
+def _folder(weight: Weight) -> str:
+    """Where a weight lies whose layer is not known: Keras puts each layer into a folder."""
+    return weight.path.rpartition("/")[0].removesuffix("/vars")
 
 
 def _inner(layer: Config) -> Config:
@@ -107,15 +128,15 @@ def sublayers(layer: Config) -> list[Config]:
     return [item for item in found if isinstance(item, dict)]
 
 
-def _owners(file: KerasFile) -> Iterator[tuple[Config, list[Weight]]]:
+def _owners(file: KerasFile) -> Iterator[_Owner]:
     """Each layer with the weights that it wrote."""
     assert file.config is not None
     if file.kind == "keras":
-        yield from _by_group(file.config, "", file.weights)
+        yield from _by_group(file.config, "", "", file.weights)
         return
     for layer in _h5_layers(file.config):
         name = _inner(layer).get("name")
-        yield layer, [weight for weight in file.weights if weight.layer == name]
+        yield _Owner(str(name), layer, [one for one in file.weights if one.layer == name])
 
 
 def _h5_layers(config: Config) -> list[Config]:
@@ -124,8 +145,8 @@ def _h5_layers(config: Config) -> list[Config]:
 
 
 def _by_group(
-    container: Config, prefix: str, weights: Sequence[Weight]
-) -> Iterator[tuple[Config, list[Weight]]]:
+    container: Config, prefix: str, path: str, weights: Sequence[Weight]
+) -> Iterator[_Owner]:
     """Layers of a ``.keras`` file: their groups are named after classes, numbered."""
     used: dict[str, int] = {}
     for layer in sublayers(container):
@@ -136,10 +157,11 @@ def _by_group(
         used[name] = number + 1
         group = f"{prefix}layers/{name}_{number}/" if number else f"{prefix}layers/{name}/"
         own = [weight for weight in weights if weight.path.startswith(group)]
+        inner = f"{path}{_inner(layer).get('name') or name}"
         if sublayers(layer):
-            yield from _by_group(layer, group, own)
+            yield from _by_group(layer, group, f"{inner}/", own)
         else:
-            yield layer, own
+            yield _Owner(inner, layer, own)
 
 
 def snake_case(name: str) -> str:

@@ -9,26 +9,28 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenai_core import (
     Ability,
     DLLibrary,
+    LayerParameters,
+    MacCount,
     ModelError,
     ModelLoadError,
     ParameterCount,
+    ParameterEntry,
     TensorSpec,
     loading,
 )
 
 from . import keras_archive as archive
 from . import keras_runtime as runtime
-from .keras_counting import count, sublayers
+from . import tensorflow_macs
+from .fed import describe_inputs
+from .keras_counting import entries, sublayers
 from .keras_layers import KerasLayers
-from .keras_safety import code, strangers, unregistered
+from .keras_safety import code, files, strangers, unregistered
 from .keras_training import (
     DEFAULT_LEARNING_RATE,
     DEFAULT_OPTIMIZER,
@@ -37,6 +39,12 @@ from .keras_training import (
     pack,
 )
 from .user_code import importable_here
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from greenai_core import InputOptions
 
 
 class KerasModel(DLLibrary):
@@ -72,12 +80,12 @@ class KerasModel(DLLibrary):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """A zip with the members of a Keras archive, or HDF5 under one of the endings."""
+        """A zip with the members of a Keras archive; HDF5 under one of the endings, or Keras'."""
         path = Path(path)
         if not path.is_file():
             return False
         if archive.magic(path) == archive.HDF5_MAGIC:
-            return path.name.lower().endswith(cls.suffixes)
+            return path.name.lower().endswith(cls.suffixes) or archive.mentions_keras(path)
         return archive.is_keras_zip(path)
 
     @functools.cached_property
@@ -95,20 +103,29 @@ class KerasModel(DLLibrary):
         From the headers of the file, without TensorFlow; a model with layers
         that are not Keras' own is loaded.
         """
-        counted = count(self.headers)
-        if counted is not None:
-            return counted
+        return ParameterCount.of(self._parameters())
+
+    def count_by_layer(self) -> tuple[LayerParameters, ...]:
+        """The same by layer; of weights alone by the folder that they lie in."""
+        return LayerParameters.of(self._parameters())
+
+    def _parameters(self) -> list[ParameterEntry]:
+        found = entries(self.headers)
+        if found is not None:
+            return found
         self.load()
-        sizes = []
-        size_bytes = 0
-        for weights in (self._model.trainable_weights, self._model.non_trainable_weights):
-            kept = [weight for weight in weights if runtime.is_parameter(weight.dtype)]
-            sizes.append(sum(math.prod(weight.shape) for weight in kept))
-            size_bytes += sum(
-                math.prod(weight.shape) * runtime.tensorflow().dtypes.as_dtype(weight.dtype).size
-                for weight in kept
-            )
-        return ParameterCount(sizes[0], sizes[1], size_bytes)
+        found = []
+        for trainable, weights in (
+            (True, self._model.trainable_weights),
+            (False, self._model.non_trainable_weights),
+        ):
+            for weight in weights:
+                if runtime.is_parameter(weight.dtype):
+                    elements = math.prod(weight.shape)
+                    size = elements * runtime.tensorflow().dtypes.as_dtype(weight.dtype).size
+                    layer = weight.path.rpartition("/")[0]
+                    found.append(ParameterEntry(layer, trainable, elements, size))
+        return found
 
     def cannot_run(self) -> str:
         """Why not: weights alone, or code that is not trusted."""
@@ -123,6 +140,12 @@ class KerasModel(DLLibrary):
                 f"the file wants to run code that it holds itself ({', '.join(found)}). "
                 "If you trust who made it, pass --trust (in Python trust=True)"
             )
+        read = files(self.headers.config)
+        if read and not runtime.trusted(self.options):
+            return (
+                f"the file wants to read files of this machine ({', '.join(map(repr, read))}). "
+                "If you trust who made it, pass --trust (in Python trust=True)"
+            )
         return ""
 
     def abilities(self) -> Mapping[str, Ability]:
@@ -134,8 +157,8 @@ class KerasModel(DLLibrary):
         }
 
     def _cannot_train(self) -> str:
-        counted = count(self.headers)
-        if counted is not None and counted.trainable == 0:
+        found = entries(self.headers)
+        if found is not None and not ParameterCount.of(found).trainable:
             return "all its weights are frozen: nothing can be trained"
         outputs = _outputs((self.headers.config or {}).get("config"))
         if outputs > 1:
@@ -207,13 +230,30 @@ class KerasModel(DLLibrary):
         inputs = getattr(self._model, "inputs", None)
         if inputs:
             return tuple(
-                TensorSpec(tensor.name, tuple(tensor.shape), str(tensor.dtype)) for tensor in inputs
+                TensorSpec(
+                    tensor.name,
+                    tuple(tensor.shape),
+                    str(tensor.dtype),
+                    self._image_layout() if len(tensor.shape) == 4 else None,
+                )
+                for tensor in inputs
             )
         built = (self.headers.config or {}).get("build_config")
         shape = built.get("input_shape") if isinstance(built, dict) else None
         if isinstance(shape, list) and all(axis is None or type(axis) is int for axis in shape):
             return (TensorSpec("inputs", tuple(shape)),)
         return (TensorSpec("inputs", None),)
+
+    def _image_layout(self) -> str | None:
+        """As the layers that take images say; None where none does, or they disagree."""
+        formats = {
+            getattr(layer, "data_format", None)
+            for layer in self._model._flatten_layers()
+            if type(layer).__name__.endswith("2D")  # Flatten has one, too, that says nothing
+        }
+        layouts = {"channels_first": "NCHW", "channels_last": "NHWC"}
+        told = [layouts[name] for name in formats if name in layouts]
+        return told[0] if len(told) == 1 else None
 
     def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Any:
         """Tensors in the order of the inputs; the graph for their shapes is made, too."""
@@ -224,6 +264,27 @@ class KerasModel(DLLibrary):
         with runtime.quiet():
             runtime.run(self.path, lambda: self._call.get_concrete_function(tensors), where)
         return tensors
+
+    def count_macs(self, options: InputOptions | None = None) -> MacCount:
+        """Multiply-accumulates of one inference, from the shapes in the model's graph.
+
+        Nothing is computed, but the model is loaded.
+
+        Raises:
+            ModelError: the file is broken, or cannot be run.
+        """
+        self.load()
+        assert self._place is not None
+        inputs = self.make_inputs(None, options)
+        tensors = self.prepare(inputs)
+        model = self._model
+
+        def forward(*tensors: Any) -> Any:
+            return model(pack(model, tensors), training=False)
+
+        with loading(self.path, "Keras"), runtime.quiet():
+            macs, why = tensorflow_macs.count(runtime.traced(forward, tensors))
+        return MacCount(macs, why, describe_inputs(inputs))
 
     def predict(self, prepared: Any) -> Any:
         """One forward pass in inference mode, compiled as ``model.predict`` compiles it."""

@@ -9,16 +9,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from greenai_core import ModelInputError, ModelLoadError, PluginUnavailable, TensorSpec
 
 from .accelerators import cuda_channels, cuda_ordinal
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array: TypeAlias = npt.NDArray[Any]
 
 LOUD_LOGGERS = ("absl", "tensorflow")
 """Loggers whose warnings would stand between the lines of a table."""
@@ -159,6 +159,8 @@ def to_device(inputs: Mapping[str, Array], specs: Sequence[TensorSpec], where: P
         ModelInputError: an input is missing or unknown, or its shape or type
             does not fit.
     """
+    import numpy as np
+
     names = ", ".join(spec.name for spec in specs)
     missing = [spec.name for spec in specs if spec.name not in inputs]
     unknown = sorted(set(inputs) - {spec.name for spec in specs})
@@ -216,10 +218,41 @@ def to_numpy(tensor: Any) -> Array:
 
     bfloat16 is not one of NumPy's own types; it fits into float32 exactly.
     """
+    import numpy as np
+
     if hasattr(tensor, "to_tensor"):  # ragged
         tensor = tensor.to_tensor()
     array = np.asarray(tensor.numpy() if hasattr(tensor, "numpy") else tensor)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def traced(function: Callable[..., Any], tensors: Sequence[Any]) -> Any:
+    """The graph of one call; functions that it calls are part of it."""
+    from tensorflow.python.framework.func_graph import func_graph_from_py_func
+
+    config = tensorflow().config
+    before = config.functions_run_eagerly()
+    config.run_functions_eagerly(True)
+    try:
+        return func_graph_from_py_func("traced", function, tuple(tensors), {})
+    finally:
+        config.run_functions_eagerly(before)
+
+
+def unfolded(function: Any, tensors: Mapping[str, Any]) -> Any:
+    """The graph of one call, for inputs of these shapes, without calls of functions in it.
+
+    Args:
+        function: a signature of a SavedModel.
+        tensors: its inputs by name.
+    """
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    once = tensorflow().function(lambda given: function(**given))
+    concrete = once.get_concrete_function(dict(tensors))
+    return convert_variables_to_constants_v2(concrete, lower_control_flow=False).graph
 
 
 def is_parameter(dtype: str) -> bool:

@@ -11,9 +11,34 @@ CODE = frozenset({"Lambda", "__lambda__", "TFSMLayer"})
 BUILTIN_PACKAGES = frozenset({"keras", "keras_hub", "keras_cv", "keras_nlp", "builtins"})
 
 
+NOT_FOR_MODELS = ("utils", "saving", "config", "backend")
+"""Modules of Keras whose functions download, unpack or load: no layer is in them."""
+
+
 def code(config: Any) -> list[str]:
-    """Kinds of object in a configuration that run code from the file, sorted."""
-    return sorted({str(item["class_name"]) for item in objects(config)} & CODE)
+    """Objects in a configuration that run code which the file chooses, sorted."""
+    found = {str(item["class_name"]) for item in objects(config)} & CODE
+    found |= {_full_name(item) for item in objects(config) if _is_no_part_of_a_model(item)}
+    return sorted(found)
+
+
+def files(config: Any) -> list[str]:
+    """Files of this machine that layers of a configuration would read, sorted.
+
+    Look-up layers take the path of a list of words in place of the words.
+    """
+    settings = (item.get("config") for item in objects(config))
+    paths = (one.get("vocabulary") for one in settings if isinstance(one, dict))
+    return sorted({path for path in paths if isinstance(path, str)})
+
+
+def _is_no_part_of_a_model(item: Mapping[str, Any]) -> bool:
+    parts = str(item.get("module") or "").removeprefix("keras.src").removeprefix("keras").split(".")
+    return (
+        str(item.get("module")).startswith("keras")
+        and parts[1:2] != []
+        and (parts[1] in NOT_FOR_MODELS)
+    )
 
 
 def strangers(config: Any) -> list[str]:
@@ -47,7 +72,10 @@ def _is_stranger(item: Mapping[str, Any]) -> bool:
 
 
 def _full_name(item: Mapping[str, Any]) -> str:
-    return f"{item['module']}.{item['class_name']}"
+    name = item["class_name"]
+    if name == "function" and isinstance(item.get("config"), str):
+        name = item["config"]
+    return f"{item['module']}.{name}"
 
 
 def objects(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -6,17 +6,24 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from greenai_core import LifecycleError, ModelError, ModelInputError, ModelLoadError, TensorSpec
+from greenai_core import (
+    LifecycleError,
+    ModelError,
+    ModelInputError,
+    ModelLoadError,
+    Score,
+    TensorSpec,
+)
 
 from . import keras_runtime as runtime
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 DEFAULT_OPTIMIZER = "sgd"
 DEFAULT_LEARNING_RATE = 0.01
@@ -77,12 +84,16 @@ class KerasTraining:
         with tf.device(where.name):
             self._optimizer = _optimizer(model, optimizer, learning_rate)
         self._losses = _losses(model)
+        self._even = 0.5 if _last_activation(model) == "sigmoid" else 0.0
         self._compiled = tf.function(self._train, jit_compile=compiled(model, where))
+        self._scoring = tf.function(self._validate, jit_compile=compiled(model, where))
 
     def prepare_batch(
         self, inputs: Mapping[str, npt.NDArray[Any]], targets: npt.NDArray[Any]
     ) -> Batch:
         """Put a batch on the device, and choose its loss."""
+        import numpy as np
+
         tensors = runtime.to_device(inputs, self._specs, self._where)
         targets = np.asarray(targets)
         shape = _output_shape(self._model)
@@ -109,21 +120,56 @@ class KerasTraining:
         return batch
 
     def step(self, batch: Batch) -> None:
-        """One forward pass, backward pass and update."""
-        with runtime.tensorflow().device(self._where.name):
+        """One forward pass, backward pass and update.
+
+        Raises:
+            ModelError: memory ran out.
+        """
+        with runtime.tensorflow().device(self._where.name), _errors_of(batch):
             self._last = self._compiled(batch.inputs, batch.targets, batch.objective)
 
-    def _train(self, inputs: tuple[Any, ...], targets: Any, objective: str) -> Any:
+    def accuracy(self) -> float | None:
+        """Share of the last step's samples that the model had right before the update."""
+        return None if self._last is None else _share(self._last[1])
+
+    def score(self, batch: Batch) -> Score:
+        """Loss and accuracy on a batch, in evaluation mode; no weight changes.
+
+        Raises:
+            ModelError: memory ran out.
+        """
+        with runtime.tensorflow().device(self._where.name), _errors_of(batch):
+            loss, right = self._scoring(batch.inputs, batch.targets, batch.objective)
+            return Score(float(loss.numpy()), _share(right))
+
+    def _train(self, inputs: tuple[Any, ...], targets: Any, objective: str) -> tuple[Any, Any]:
         tf = runtime.tensorflow()
         with tf.GradientTape() as tape:
-            outputs = self._model(pack(self._model, inputs), training=True)
-            loss = self._losses[objective](targets, tf.nest.flatten(outputs)[0])
-            for extra in self._model.losses:
-                loss += tf.cast(extra, loss.dtype)
+            loss, right = self._forward(inputs, targets, objective, training=True)
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self._weights)
         self._optimizer.apply(gradients, self._model.trainable_weights)
-        return loss
+        return loss, right
+
+    def _validate(self, inputs: tuple[Any, ...], targets: Any, objective: str) -> tuple[Any, Any]:
+        return self._forward(inputs, targets, objective, training=False)
+
+    def _forward(
+        self, inputs: tuple[Any, ...], targets: Any, objective: str, *, training: bool
+    ) -> tuple[Any, Any]:
+        """Loss, and the share of right answers; -1 where there are no right ones."""
+        tf = runtime.tensorflow()
+        answer = tf.nest.flatten(self._model(pack(self._model, inputs), training=training))[0]
+        loss = self._losses[objective](targets, answer)
+        for extra in self._model.losses:
+            loss += tf.cast(extra, loss.dtype)
+        if objective == "values":
+            return loss, tf.constant(-1.0)
+        if objective == "classes":
+            right = tf.equal(tf.argmax(answer, axis=-1), targets)
+        else:
+            right = tf.equal(answer > self._even, targets > 0.5)
+        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -137,7 +183,7 @@ class KerasTraining:
         """
         if self._last is None:
             raise LifecycleError("no training step was done yet, so there is no loss")
-        return float(self._last.numpy())
+        return float(self._last[0].numpy())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as the kind of file it came from; the old file or the new, never half.
@@ -158,6 +204,23 @@ class KerasTraining:
             os.replace(file, path)  # noqa: PTH105  # as everywhere else that atomicity counts
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _errors_of(batch: Batch) -> Iterator[None]:
+    try:
+        yield
+    except runtime.tensorflow().errors.ResourceExhaustedError as error:
+        line = (str(error).strip().splitlines() or ["TensorFlow says no more"])[0]
+        raise ModelError(
+            f"memory ran out on a batch of {len(batch.targets)} samples ({line[:300]}). "
+            "Give a smaller --batch-size (in Python batch_size)"
+        ) from error
+
+
+def _share(right: Any) -> float | None:
+    share = float(right.numpy())
+    return None if share < 0 else share
 
 
 def pack(model: Any, tensors: Sequence[Any]) -> Any:
@@ -225,6 +288,8 @@ def _labels(
     targets: npt.NDArray[Any], shape: tuple[int | None, ...] | None
 ) -> tuple[str, npt.NDArray[Any]]:
     """Objective and labels, checked: a GPU would turn a wrong label into NaN."""
+    import numpy as np
+
     classes = shape[-1] if shape else None
     if shape is not None:
         if targets.ndim == len(shape) and targets.shape[-1] == 1:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenai_core import (
+    Ability,
     DLLibrary,
+    LayerParameters,
+    MacCount,
     ModelInputError,
     ModelLoadError,
     ParameterCount,
@@ -17,13 +22,19 @@ from greenai_core import (
     loading,
 )
 
+from . import onnx_macs
 from .accelerators import cuda_channels, cuda_ordinal
+from .fed import describe_inputs
 from .onnx_header import is_onnx
-from .onnx_parameters import count_file, unranked_inputs
+from .onnx_parameters import data_outside, image_layouts, of_file, unranked_inputs
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from greenai_core import InputOptions
+
+_log = logging.getLogger(__name__)
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -54,6 +65,7 @@ class OnnxModel(DLLibrary):
     option_names = {"threads": "threads within one operator on the CPU"}  # noqa: RUF012  # likewise
 
     _session: Any = None
+    _layouts: Mapping[str, str] | None = None
     _ordinal: int | None = None
     _outputs: Sequence[str] = ()
 
@@ -68,7 +80,45 @@ class OnnxModel(DLLibrary):
         Raises:
             ModelLoadError: the file is truncated or no ONNX model.
         """
-        return count_file(self.path)
+        cannot = self.cannot_run()
+        if cannot:
+            _log.warning("%s can be counted but not run: %s", self.path, cannot)
+        return ParameterCount.of(of_file(self.path))
+
+    def cannot_run(self) -> str:
+        """Why not: weights outside the folder of the model, which are not opened.
+
+        Raises:
+            ModelLoadError: the file is truncated or no ONNX model.
+        """
+        outside = data_outside(self.path)
+        if not outside:
+            return ""
+        return (
+            f"it asks for weights outside its own folder ({', '.join(map(repr, outside[:3]))}), "
+            "where a hostile file could read anything. Put the data beside the model and save it "
+            "with their bare name as location"
+        )
+
+    def count_by_layer(self) -> tuple[LayerParameters, ...]:
+        """The same by the node that uses them.
+
+        Raises:
+            ModelLoadError: the file is truncated or no ONNX model.
+        """
+        return LayerParameters.of(of_file(self.path))
+
+    def count_macs(self, options: InputOptions | None = None) -> MacCount:
+        """Multiply-accumulates of one inference, from the shapes of its nodes.
+
+        The model is run once, on the CPU.
+
+        Raises:
+            ModelError: the file is broken or cannot be run.
+        """
+        inputs = self.make_inputs(None, options)
+        macs, reason = onnx_macs.count(onnx_macs.shapes_of_nodes(self.path, inputs))
+        return MacCount(macs, reason, describe_inputs(inputs))
 
     def load_weights(self) -> None:
         """Open a session on the device.
@@ -119,14 +169,24 @@ class OnnxModel(DLLibrary):
         entries = self._session.get_inputs()
         scalars = any(not entry.shape for entry in entries)
         open_rank = unranked_inputs(self.path) if scalars else set()
+        layouts = self._image_layouts() if any(len(entry.shape) == 4 for entry in entries) else {}
         return tuple(
             TensorSpec(
                 entry.name,
                 None if entry.name in open_rank else _shape(entry.shape),
                 _dtype(entry.type),
+                layouts.get(entry.name) if len(entry.shape) == 4 else None,
             )
             for entry in entries
         )
+
+    def _image_layouts(self) -> Mapping[str, str]:
+        """By input name; read once. Nothing where ONNX Runtime reads more than we do."""
+        if self._layouts is None:
+            self._layouts = {}
+            with contextlib.suppress(ModelLoadError):
+                self._layouts = image_layouts(self.path)
+        return self._layouts
 
     def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """The inputs where the session wants them: on a GPU as ONNX Runtime values.
@@ -178,6 +238,17 @@ class OnnxModel(DLLibrary):
 
         values = [value if self._ordinal is None else value.numpy() for value in outputs]
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
+
+    def abilities(self) -> Mapping[str, Ability]:
+        """An ONNX file can only be run."""
+        return {
+            **super().abilities(),
+            "train": Ability(
+                False,
+                "training is not supported for the format 'onnx', which holds the forward pass "
+                "only. Train the model that it was exported from, and export it again",
+            ),
+        }
 
     def accelerators(self) -> tuple[str, ...]:
         """The board of the CUDA device in use.

@@ -6,8 +6,9 @@ Field numbers are those of onnx.proto of the ONNX project.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,6 +19,9 @@ MAX_DEPTH = 64
 
 MAX_SHAPE_RANK = 64
 """Integer tensors up to this length are read, since they may be a shape."""
+
+MAX_ELEMENTS = 2**50
+"""A thousand times the largest network; a tensor of more is a damaged or hostile file."""
 
 FLOAT, INT64 = 1, 7
 
@@ -57,6 +61,12 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name, or where it has none that of its first output."""
+        return self.name or (self.outputs[0] if self.outputs else "")
 
 
 @dataclass
@@ -153,7 +163,7 @@ def _graph(
 def _node(
     data: Buffer, span: tuple[int, int], scope: Scope, found: list[Scope], depth: int
 ) -> Node:
-    op = domain = ""
+    op = domain = name = ""
     inputs: list[str] = []
     outputs: list[str] = []
     attributes: dict[str, Attribute] = {}
@@ -162,6 +172,8 @@ def _node(
             inputs.append(text(data, part))
         elif part.number == 2:
             outputs.append(text(data, part))
+        elif part.number == 3:
+            name = text(data, part)
         elif part.number == 4:
             op = text(data, part)
         elif part.number == 5:
@@ -169,7 +181,7 @@ def _node(
         elif part.number == 7:
             domain = text(data, part)
     domain = "" if domain == "ai.onnx" else domain
-    return Node(op, domain, tuple(inputs), tuple(outputs), attributes)
+    return Node(op, domain, tuple(inputs), tuple(outputs), attributes, name)
 
 
 def _attribute(
@@ -182,7 +194,7 @@ def _attribute(
 ) -> None:
     name = ""
     value: Attribute | None = None
-    floats = 0
+    floats = integer_count = 0
     ints: list[int] = []
     for part in fields(data, *span):
         if part.number == 1:
@@ -198,15 +210,26 @@ def _attribute(
         elif part.number == 7:
             floats += 1 if part.wire == FIXED32 else (part.end - part.start) // 4
         elif part.number == 8:
-            ints.extend(integers(data, part))
+            integer_count += _keep_first(ints, integers(data, part))
         elif part.number == 22:
             value = _stored_values(data, _message(part))
     if floats:
         value = Tensor("", (floats,), FLOAT)
     elif ints:
-        value = Tensor("", (len(ints),), INT64, tuple(ints))
+        known = tuple(ints) if len(ints) == integer_count else None
+        value = Tensor("", (integer_count,), INT64, known)
     if value is not None:
         attributes[name] = value
+
+
+def _keep_first(kept: list[int], numbers: Iterable[int]) -> int:
+    """Count numbers, and keep them while they may be a shape: longer lists are never looked at."""
+    count = 0
+    for number in numbers:
+        count += 1
+        if len(kept) < MAX_SHAPE_RANK:
+            kept.append(number)
+    return count
 
 
 def _stored_values(data: Buffer, span: tuple[int, int]) -> Tensor:
@@ -225,7 +248,7 @@ def _tensor(data: Buffer, span: tuple[int, int]) -> Tensor:
     values: list[Field] = []
     for part in fields(data, *span):
         if part.number == 1:
-            dims.extend(integers(data, part))
+            dims.extend(itertools.islice(integers(data, part), MAX_SHAPE_RANK + 1))
         elif part.number == 2:
             data_type = part.value
         elif part.number == 7:
@@ -237,7 +260,13 @@ def _tensor(data: Buffer, span: tuple[int, int]) -> Tensor:
     if any(size < 0 for size in dims):
         raise WireError(f"the tensor {name!r} has the dimensions {dims}")
     tensor = Tensor(name, tuple(dims), data_type)
+    if len(dims) > MAX_SHAPE_RANK:
+        raise WireError(f"the tensor {name!r} has {len(dims)} dimensions")
     elements = count(tensor.dims)
+    if elements > MAX_ELEMENTS:
+        raise WireError(
+            f"the tensor {name!r} has the dimensions {dims}, more than any machine holds"
+        )
     if raw is not None and data_type in BITS:
         needed = (elements * BITS[data_type] + 7) // 8
         if raw[1] - raw[0] != needed:

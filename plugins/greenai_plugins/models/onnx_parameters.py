@@ -24,14 +24,14 @@ from __future__ import annotations
 
 import mmap
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
-from greenai_core import ModelLoadError, ParameterCount
+from greenai_core import ModelLoadError, ParameterEntry
 
-from . import onnx_graph
+from . import onnx_external, onnx_graph, onnx_layout
 from .onnx_graph import BITS, FLOAT, Node, Scope, Tensor
 from .protobuf_reader import Buffer, WireError
 
@@ -86,6 +86,11 @@ PASSES_ON = {"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "
 """Operators whose output is their first input in another guise."""
 
 
+class _Use(NamedTuple):
+    node: Node | None
+    position: int
+
+
 @dataclass(frozen=True)
 class Source:
     """A tensor that the file holds or generates, and where it comes from."""
@@ -94,8 +99,10 @@ class Source:
     origin: str
 
 
-def count_file(path: Path) -> ParameterCount:
+def of_file(path: Path) -> list[ParameterEntry]:
     """Parameters of an ONNX file; reads its structure, never its weights.
+
+    The layer of a parameter is the first node that uses it.
 
     Args:
         path: the file; external data beside it are not touched.
@@ -103,7 +110,7 @@ def count_file(path: Path) -> ParameterCount:
     Raises:
         ModelLoadError: the file cannot be read, is truncated or is no model.
     """
-    return _read(path, lambda data: count_scopes(onnx_graph.scopes(data)))
+    return _read(path, lambda data: list(of_scopes(onnx_graph.scopes(data))))
 
 
 def unranked_inputs(path: Path) -> set[str]:
@@ -113,6 +120,24 @@ def unranked_inputs(path: Path) -> set[str]:
         ModelLoadError: the file cannot be read, is truncated or is no model.
     """
     return _read(path, onnx_graph.unranked_inputs)
+
+
+def image_layouts(path: Path) -> dict[str, str]:
+    """Order of the axes of image inputs, by name, where operators tell it.
+
+    Raises:
+        ModelLoadError: the file cannot be read, is truncated or is no model.
+    """
+    return _read(path, onnx_layout.image_layouts)
+
+
+def data_outside(path: Path) -> list[str]:
+    """Locations of an ONNX file's external data that lead out of its folder.
+
+    Raises:
+        ModelLoadError: the file cannot be read, is truncated or is no model.
+    """
+    return _read(path, lambda data: onnx_external.outside(path, data))
 
 
 def _read(path: Path, look: Callable[[Buffer], T]) -> T:
@@ -131,7 +156,7 @@ def _read(path: Path, look: Callable[[Buffer], T]) -> T:
         ) from error
 
 
-def count_scopes(found: list[Scope]) -> ParameterCount:
+def of_scopes(found: list[Scope]) -> Iterator[ParameterEntry]:
     """Parameters of the graphs of one model.
 
     Raises:
@@ -139,33 +164,43 @@ def count_scopes(found: list[Scope]) -> ParameterCount:
     """
     names = _Names(found)
     sources = _sources(found, names)
-    uses: dict[Key, set[Use]] = defaultdict(set)
-    packed: dict[Key, int] = {}
+    uses = _uses(found, names, sources)
+    for key, source in sources.items():
+        positions = {(use.node.op, use.position) if use.node else OUTPUT for use in uses[key]}
+        if not _is_parameter(source, positions):
+            continue
+        stored = elements = onnx_graph.count(source.tensor.dims)
+        for use in uses[key]:
+            if use.node and (use.node.op, use.position) == ("MatMulNBits", 1):
+                elements = _unpacked_elements(use.node) or stored
+        user = next((use.node for use in uses[key] if use.node), None)
+        yield ParameterEntry(
+            user.label if user else "",
+            not positions <= STATISTICS,
+            elements,
+            (stored * BITS[source.tensor.data_type] + 7) // 8,
+            user.op if user else None,
+        )
+
+
+def _uses(
+    found: list[Scope], names: _Names, sources: Mapping[Key, Source]
+) -> Mapping[Key, list[_Use]]:
+    """Where each tensor is used, in the order of the nodes; None stands for an output."""
+    uses: dict[Key, list[_Use]] = defaultdict(list)
     for scope in found:
         for node in scope.nodes:
             if node.op in PASSES_ON and node.domain == "":
                 continue
             for position, name in enumerate(node.inputs):
                 key = names.resolve(scope, name)
-                if key not in sources:
-                    continue
-                uses[key].add((node.op, position))
-                if (node.op, position) == ("MatMulNBits", 1):
-                    packed[key] = _unpacked_elements(node)
+                if key is not None and key in sources:
+                    uses[key].append(_Use(node, position))
         for name in scope.outputs:
-            uses[names.resolve(scope, name) or (0, "")].add(OUTPUT)
-    trainable = fixed = bits = 0
-    for key, source in sources.items():
-        if not _is_parameter(source, uses[key]):
-            continue
-        stored = onnx_graph.count(source.tensor.dims)
-        elements = packed.get(key) or stored
-        if uses[key] <= STATISTICS:
-            fixed += elements
-        else:
-            trainable += elements
-        bits += (stored * BITS[source.tensor.data_type] + 7) // 8 * 8
-    return ParameterCount(trainable=trainable, non_trainable=fixed, bytes=bits // 8)
+            key = names.resolve(scope, name)
+            if key is not None and key in sources:
+                uses[key].append(_Use(None, 0))
+    return uses
 
 
 class _Names:
@@ -174,6 +209,7 @@ class _Names:
     def __init__(self, found: list[Scope]) -> None:
         self._defined: dict[int, set[str]] = {}
         self._aliases: dict[Key, tuple[Scope, str]] = {}
+        self._known: dict[Key, Key | None] = {}
         for scope in found:
             defined = {tensor.name for tensor in scope.initializers}
             for node in scope.nodes:
@@ -186,16 +222,22 @@ class _Names:
         """Scope and name of the tensor; None where no file of ours defines it."""
         seen: set[Key] = set()
         while True:
-            home: Scope | None = scope
-            while home is not None and name not in self._defined[id(home)]:
-                home = home.parent
-            if home is None:
-                return None
-            key = (id(home), name)
-            if key in seen or key not in self._aliases:
-                return key
+            key = self._home(scope, name)
+            if key is not None and key in self._known:
+                key = self._known[key]
+                break
+            if key is None or key in seen or key not in self._aliases:
+                break
             seen.add(key)
             scope, name = self._aliases[key]
+        self._known.update(dict.fromkeys(seen, key))  # so that a long chain is walked once
+        return key
+
+    def _home(self, scope: Scope, name: str) -> Key | None:
+        home: Scope | None = scope
+        while home is not None and name not in self._defined[id(home)]:
+            home = home.parent
+        return None if home is None else (id(home), name)
 
 
 def _sources(found: list[Scope], names: _Names) -> dict[Key, Source]:
@@ -222,6 +264,10 @@ def _sources(found: list[Scope], names: _Names) -> dict[Key, Source]:
 def _generated(node: Node, dims: tuple[int, ...]) -> Tensor:
     if any(size < 0 for size in dims):
         raise WireError(f"a ConstantOfShape has the dimensions {list(dims)}")
+    if onnx_graph.count(dims) > onnx_graph.MAX_ELEMENTS:
+        raise WireError(
+            f"a ConstantOfShape has the dimensions {list(dims)}, more than any machine holds"
+        )
     value = node.attributes.get("value")
     return Tensor("", dims, value.data_type if isinstance(value, Tensor) else FLOAT)
 

@@ -14,6 +14,9 @@ from typing import NamedTuple, TypeAlias
 Buffer: TypeAlias = bytes | mmap.mmap
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MAX_TEXT = 2**20
+"""Names are read as text, and a name of a MiB is an attack or a fault."""
+
 _MAX_VARINT = 10
 
 
@@ -118,4 +121,6 @@ def text(data: Buffer, field: Field) -> str:
     """
     if field.wire != BYTES:
         raise WireError(f"the field {field.number} at byte {field.start} holds no string")
+    if field.end - field.start > MAX_TEXT:
+        raise WireError(f"the text at byte {field.start} takes {field.end - field.start:,} bytes")
     return bytes(data[field.start : field.end]).decode("utf-8", "replace")

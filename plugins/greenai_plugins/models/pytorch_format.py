@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from greenai_core import (
     Ability,
     Layered,
+    LayerParameters,
     ModelLoadError,
     ParameterCount,
+    ParameterEntry,
     TensorSpec,
     Trainable,
-    loading,
 )
 
 from . import torch_archive, torch_checkpoint, torch_count
 from .torch_runtime import NOTHING_LEARNS, TorchLibrary, reason
-from .user_code import resolve
+from .user_code import resolve, trusted
 
 INTEGER_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 """Inputs of token models that go by these names everywhere and are whole numbers."""
@@ -56,7 +57,7 @@ class PytorchModel(TorchLibrary):
     """
 
     format = "pytorch"
-    suffixes = (".pt", ".pth", ".bin", ".ckpt")
+    suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth", ".bin", ".ckpt")
     option_names = {  # noqa: RUF012  # ClassVar by the base class
         "model_class": "module:Name of the class of the network",
         "model_constructor": "function that makes the network (same as model_class)",
@@ -82,8 +83,7 @@ class PytorchModel(TorchLibrary):
         """Without a class, only a trusted pickled network can run."""
         if self._constructor() is not None:
             return ""
-        with loading(self.path, "PyTorch"):
-            code = torch_archive.unsafe_globals(self.path)
+        code = torch_archive.unsafe(torch_checkpoint.open_file(self.path).names)
         if not code:
             return NEEDS_CLASS
         return "" if self._trusted() else torch_checkpoint.refusal(code)
@@ -101,19 +101,38 @@ class PytorchModel(TorchLibrary):
     def count_parameters(self) -> ParameterCount:
         """Elements and bytes; see the class for what counts.
 
+        Without a class, from the description of the tensors in the file, without
+        PyTorch.
+
         Raises:
             ModelLoadError: the file is broken, or its class does not fit.
         """
+        return ParameterCount.of(self._parameters())
+
+    def count_by_layer(self) -> tuple[LayerParameters, ...]:
+        """The same by layer; their types are known with the class only.
+
+        Raises:
+            ModelLoadError: the file is broken, or its class does not fit.
+        """
+        return LayerParameters.of(self._parameters())
+
+    def _parameters(self) -> Iterator[ParameterEntry]:
+        return torch_count.entries(self._held())
+
+    def _held(self) -> Iterator[torch_count.Held]:
+        if self._module is not None:
+            return torch_count.of_network(self._module)
+        bare = self._constructor() is None
+        if bare and not self._trusted():
+            headers = torch_checkpoint.read_headers(self.path)
+            if headers is not None:
+                return torch_count.of_names(headers)
         type(self).check_available()
-        module = self._module
-        if module is None:
-            checkpoint = torch_checkpoint.read(self.path, self._trusted())
-            if checkpoint.state is not None and self._constructor() is None:
-                return torch_count.count_state(checkpoint.state, torch_count.learnt_by_name)
-            module = self._network(checkpoint)
-        return torch_count.count_state(
-            module.state_dict(keep_vars=True), torch_count.learnt_by_gradient
-        )
+        checkpoint = torch_checkpoint.read(self.path, self._trusted())
+        if checkpoint.state is not None and bare:
+            return torch_count.of_state(checkpoint.state.items())
+        return torch_count.of_network(self._network(checkpoint))
 
     def load_weights(self) -> None:
         """Make the network, fill it and bring it to the device.
@@ -166,13 +185,7 @@ class PytorchModel(TorchLibrary):
         return TorchLayered(self._module, self.predict)
 
     def _trusted(self) -> bool:
-        given = self.options.get("trust", False)
-        if isinstance(given, bool):
-            return given
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if str(given).lower() not in words:
-            raise ModelLoadError(f"trust is {given!r}: give true or false")
-        return words[str(given).lower()]
+        return trusted(self.options)
 
     def _constructor(self) -> Callable[..., Any] | None:
         given = self.options.get("model_class") or self.options.get("model_constructor")
@@ -218,7 +231,7 @@ class PytorchModel(TorchLibrary):
         assert checkpoint.state is not None
         module = self._construct(constructor)
         try:
-            module.load_state_dict(_unwrapped(checkpoint.state, module))
+            module.load_state_dict(self._matching(checkpoint.state, module))
         except Exception as error:  # RuntimeError lists each key that does not fit
             lines = [line.strip() for line in str(error).splitlines()[1:4] if line.strip()]
             raise ModelLoadError(
@@ -226,6 +239,10 @@ class PytorchModel(TorchLibrary):
                 f"{' '.join(lines)[:400] or reason(error)}. Check the class and its arguments"
             ) from error
         return module
+
+    def _matching(self, state: Mapping[str, Any], module: Any) -> Mapping[str, Any]:
+        """The state under the names that the network has for it."""
+        return _unwrapped(state, module)
 
     def _forward_names(self) -> Sequence[str]:
         """Arguments of ``forward`` that are needed or were given a shape; none if they are open."""

@@ -16,6 +16,7 @@ from .savedmodel_graph import (
     Constant,
     children,
     constants,
+    image_layouts,
     operations,
     pairs,
     shape_of,
@@ -69,6 +70,22 @@ def read_operations(folder: Path) -> frozenset[str]:
     def found(data: Buffer, whole: Field) -> frozenset[str]:
         _, meta = _graph(data, whole)
         return frozenset().union(*(operations(data, part) for part in children(data, meta, 2)))
+
+    return _of_file(folder, found)
+
+
+def read_image_layout(folder: Path) -> str | None:
+    """``"NHWC"`` or ``"NCHW"`` where all operations on images agree; takes longer than ``read``.
+
+    Raises:
+        ModelLoadError: the folder is no SavedModel, or broken.
+    """
+
+    def found(data: Buffer, whole: Field) -> str | None:
+        _, meta = _graph(data, whole)
+        parts = children(data, meta, 2)
+        layouts = frozenset().union(*(image_layouts(data, part) for part in parts))
+        return next(iter(layouts)) or None if len(layouts) == 1 else None
 
     return _of_file(folder, found)
 

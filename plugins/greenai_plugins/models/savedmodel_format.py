@@ -5,25 +5,42 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenai_core import (
     Ability,
     DLLibrary,
+    LayerParameters,
+    MacCount,
     ModelError,
     ModelLoadError,
     ParameterCount,
+    ParameterEntry,
     TensorSpec,
     loading,
 )
 
 from . import keras_runtime as runtime
-from .savedmodel_contents import PROTOBUF, Contents, read, read_constants, read_operations
+from . import tensorflow_macs
+from .fed import describe_inputs
+from .savedmodel_contents import (
+    PROTOBUF,
+    Contents,
+    read,
+    read_constants,
+    read_image_layout,
+    read_operations,
+)
 from .savedmodel_graph import DANGEROUS
+from .savedmodel_training import SavedModelTraining, targets_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from greenai_core import InputOptions
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -94,27 +111,33 @@ class SavedModel(DLLibrary):
         has no variables, keeps its weights as constants: those that are no
         scalars count, as non-trainable.
         """
-        counted = [v for v in self.contents.variables if runtime.is_parameter(v.dtype)]
+        return ParameterCount.of(self._parameters())
+
+    def count_by_layer(self) -> tuple[LayerParameters, ...]:
+        """The same by layer, as the names of the variables tell them."""
+        return LayerParameters.of(self._parameters())
+
+    def _parameters(self) -> list[ParameterEntry]:
         if not self.contents.variables:
-            frozen = [
-                constant
+            return [
+                ParameterEntry("constants", False, math.prod(constant.shape), constant.bytes)
                 for constant in read_constants(self.folder)
                 if constant.shape and runtime.is_parameter(constant.dtype)
             ]
-            elements = sum(math.prod(constant.shape) for constant in frozen)
-            return ParameterCount(0, elements, sum(constant.bytes for constant in frozen))
-        sizes = {True: 0, False: 0}
-        size_bytes = 0
-        for variable in counted:
+        found = []
+        for variable in self.contents.variables:
+            if not runtime.is_parameter(variable.dtype):
+                continue
             if None in variable.shape:
                 raise ModelLoadError(
                     f"{self.path}: the variable {variable.name} has no fixed shape, "
                     "so its elements cannot be counted. Save it with validate_shape=True"
                 )
             elements = math.prod(axis or 0 for axis in variable.shape)
-            sizes[variable.trainable] += elements
-            size_bytes += elements * variable.item_bytes
-        return ParameterCount(sizes[True], sizes[False], size_bytes)
+            layer = variable.name.rpartition("/")[0]
+            size = elements * variable.item_bytes
+            found.append(ParameterEntry(layer, variable.trainable, elements, size))
+        return found
 
     def cannot_run(self) -> str:
         """Why not: no signature, several, or operations that are not trusted."""
@@ -158,18 +181,36 @@ class SavedModel(DLLibrary):
         return next(iter(self.contents.signatures))
 
     def abilities(self) -> Mapping[str, Ability]:
-        """A SavedModel can only be run."""
+        """Run; train where it has a signature for that; its layers are one graph."""
+        cannot = self.cannot_run() or self._cannot_train()
         return {
             **super().abilities(),
-            "train": Ability(
-                False,
-                "a SavedModel holds the forward pass only. Train the .keras file it was made from",
-            ),
+            "train": Ability(not cannot, cannot),
             "layers": Ability(
                 False,
                 "a SavedModel is one graph without layers. Use the .keras file it was made from",
             ),
         }
+
+    def _cannot_train(self) -> str:
+        found = targets_of(self.signature(), self.contents.signatures)
+        return found if isinstance(found, str) else ""
+
+    def as_trainable(self) -> SavedModelTraining:
+        """The model opened for training; its variables change in place.
+
+        Raises:
+            ModelError: it has no signature to train with.
+        """
+        reason = self.abilities()["train"].reason
+        if reason:
+            raise ModelError(f"{self.path}: {reason}")
+        self.load()
+        assert self._place is not None
+        specs = self.signature()
+        targets = targets_of(specs, self.contents.signatures)
+        assert isinstance(targets, TensorSpec)
+        return SavedModelTraining(self.path, self._model, specs, targets, self._place)
 
     def load_weights(self) -> None:
         """Load graph and variables to the device."""
@@ -191,7 +232,17 @@ class SavedModel(DLLibrary):
         cannot = self.cannot_run()
         if cannot:
             raise ModelLoadError(f"{self.path}: {cannot}")
-        return self.contents.signatures[self.signature_name()]
+        specs = self.contents.signatures[self.signature_name()]
+        if not any(len(spec.shape or ()) == 4 for spec in specs):
+            return specs
+        return tuple(
+            replace(spec, layout=self._layout) if len(spec.shape or ()) == 4 else spec
+            for spec in specs
+        )
+
+    @functools.cached_property
+    def _layout(self) -> str | None:
+        return read_image_layout(self.folder)
 
     def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Any:
         """Tensors by input name."""
@@ -200,6 +251,22 @@ class SavedModel(DLLibrary):
         specs = self.signature()
         tensors = runtime.to_device(inputs, specs, self._place)
         return {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
+
+    def count_macs(self, options: InputOptions | None = None) -> MacCount:
+        """Multiply-accumulates of one inference, from the shapes in the graph.
+
+        Nothing is computed, but the model is loaded.
+
+        Raises:
+            ModelError: the file is broken, or cannot be run.
+        """
+        self.load()
+        assert self._place is not None
+        inputs = self.make_inputs(None, options)
+        tensors = self.prepare(inputs)
+        with loading(self.path, "TensorFlow"), runtime.quiet():
+            macs, why = tensorflow_macs.count(runtime.unfolded(self._function, tensors))
+        return MacCount(macs, why, describe_inputs(inputs))
 
     def predict(self, prepared: Any) -> Any:
         """One call of the signature; its graph computes no gradients."""

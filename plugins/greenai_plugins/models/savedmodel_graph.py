@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ DANGEROUS = frozenset(
         "CreateSummaryFileWriter", "CreateSummaryDbWriter",
         "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3",
         "RpcCall", "RpcClient", "RpcServer",
+        "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TFRecordReader",
+        "TFRecordReaderV2", "TFRecordDataset", "TFRecordDatasetV2", "LMDBReader", "LMDBDataset",
+        "ExperimentalLMDBDataset", "CSVDataset", "CSVDatasetV2", "ExperimentalCSVDataset",
+        "SqlDataset", "ExperimentalSqlDataset", "SnapshotDataset", "SnapshotDatasetV2",
+        "DataServiceDataset", "DataServiceDatasetV2", "DataServiceDatasetV3",
+        "DataServiceDatasetV4", "RegisterDataset", "RegisterDatasetV2", "DistributedSave",
     }
 )  # fmt: skip
 """Operations that run Python, or touch files and the network while a model runs.
@@ -25,6 +32,15 @@ DANGEROUS = frozenset(
 Those that restore the weights (RestoreV2) or read a table from the model's own
 assets are in nearly every SavedModel and are not among them.
 """
+
+MAX_RANK = 254
+"""TensorFlow's own limit."""
+
+MAX_ELEMENTS = 2**50
+"""A thousand times the largest network; a tensor of more is a damaged or hostile file."""
+
+ON_IMAGES = frozenset({"Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool"})
+"""Operations whose ``data_format`` is the order of the axes of images."""
 
 TYPES = {
     1: ("float32", 4), 2: ("float64", 8), 3: ("int32", 4), 4: ("uint8", 1), 5: ("int16", 2),
@@ -93,7 +109,10 @@ def shape_of(data: Buffer, message: Field, number: int) -> tuple[int | None, ...
     for shape in children(data, message, number):
         if integer(data, shape, 3):
             return None
-        sizes = (integer(data, axis, 1) for axis in children(data, shape, 2))
+        axes = list(itertools.islice(children(data, shape, 2), MAX_RANK + 1))
+        sizes = [integer(data, axis, 1) for axis in axes]
+        if len(sizes) > MAX_RANK or math.prod(size for size in sizes if size > 0) > MAX_ELEMENTS:
+            raise WireError(f"it holds the impossible shape {sizes[:8]}")
         return tuple(None if size < 0 else size for size in sizes)
     return ()
 
@@ -106,6 +125,20 @@ def operations(data: Buffer, graph: Field) -> frozenset[str]:
         if name == "PrintV2" and _prints_to_file(data, node):
             name = "WriteFile"
         found.add(name)
+    return frozenset(found)
+
+
+def image_layouts(data: Buffer, graph: Field) -> frozenset[str]:
+    """``"NHWC"`` and ``"NCHW"``, as operations on images say; ``""`` where one swaps axes."""
+    found = set()
+    for node in _nodes(data, graph):
+        operation = "".join(strings(data, node, 2)[-1:])
+        if operation == "Transpose":
+            found.add("")
+        elif operation in ON_IMAGES:
+            formats = [a for key, a in pairs(data, node, 5) if key == "data_format"]
+            # Attributes of the default value are stripped from the file.
+            found.update([name for a in formats for name in strings(data, a, 2)] or ["NHWC"])
     return frozenset(found)
 
 

@@ -34,8 +34,13 @@ def entries(data: Buffer) -> dict[str, Constant]:
     for _ in range(2):  # the handle of the meta index, unused
         _, at = varint(data, at, end)
     found = {}
+    read = 0
     for _, first, last in _block(data, *_handle(data, at, end)):
-        for key, start, stop in _block(data, *_handle(data, first, last)):
+        block = _handle(data, first, last)
+        read += block[1] - block[0]
+        if read > end:  # reading one block again and again would never end
+            raise WireError("blocks of the index of the variables overlap")
+        for key, start, stop in _block(data, *block):
             if key:  # the empty key holds the header
                 found[key.decode("utf-8", "replace")] = _entry(data, start, stop)
     return found
@@ -58,6 +63,8 @@ def _block(data: Buffer, start: int, end: int) -> Iterator[tuple[bytes, int, int
         raise WireError("a block of the index of the variables is too short")
     restarts = struct.unpack("<I", data[end - 4 : end])[0]
     limit = end - 4 - 4 * restarts
+    if limit < start:
+        raise WireError("a block of the index of the variables is damaged")
     at, key = start, b""
     while at < limit:
         shared, at = varint(data, at, limit)

@@ -1,22 +1,20 @@
 """What a file written by PyTorch is, from its directory or first bytes.
 
-Nothing here imports PyTorch or unpickles: names of a pickle's globals are read
-off its opcodes, never looked up.
+Nothing here imports PyTorch or unpickles.
 """
 
 from __future__ import annotations
 
-import pickletools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+
+from . import archives
 
 SAVED, LEGACY, TORCHSCRIPT, OTHER = "saved", "legacy", "torchscript", ""
 
 # torch.serialization.MAGIC_NUMBER, pickled with protocol 2 by torch.save before 1.6.
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-_LEGACY_HEADER_PICKLES = 3
 
 HARMLESS = ("torch.", "torch._utils.", "torch._tensor.", "torch.storage.", "torch.serialization.")
 """Modules of the globals that tensors are rebuilt from, which the safe loader knows."""
@@ -50,19 +48,25 @@ def kind(path: Path) -> str:
             head = file.read(len(_LEGACY_MAGIC))
             if head == _LEGACY_MAGIC:
                 return LEGACY
-            if not head.startswith(b"PK"):
+            if not head.startswith(b"PK") or not archives.listable(path):
                 return OTHER
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return OTHER
-    root = _root(names)
-    if root is None:
+    folder = root(names)
+    if folder is None:
         return OTHER
-    has_code = any(name.startswith(f"{root}/code/") for name in names)
-    if f"{root}/constants.pkl" in names and has_code:
+    has_code = any(name.startswith(f"{folder}/code/") for name in names)
+    if f"{folder}/constants.pkl" in names and has_code:
         return TORCHSCRIPT
     return OTHER if has_code else SAVED
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether ``torch.save`` of before 1.6 wrote the file."""
+    with path.open("rb") as file:
+        return file.read(len(_LEGACY_MAGIC)) == _LEGACY_MAGIC
 
 
 def compressed(path: Path) -> bool:
@@ -71,51 +75,16 @@ def compressed(path: Path) -> bool:
         return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
-def unsafe_globals(path: Path) -> tuple[str, ...]:
-    """Names of the code that the file's pickle asks for, beside that of tensors.
-
-    None for a state dict; classes of a network for a whole pickled module.
-
-    Raises:
-        Exception: of several kinds, when the file is broken.
-    """
-    if kind(path) == LEGACY:
-        with path.open("rb") as file:
-            for _ in range(_LEGACY_HEADER_PICKLES):
-                list(pickle_globals(file))
-            found = list(pickle_globals(file))
-    else:
-        with zipfile.ZipFile(path) as archive:
-            root = _root(set(archive.namelist()))
-            with archive.open(f"{root}/data.pkl") as file:
-                found = list(pickle_globals(file))
-    return tuple(sorted({name for name in found if not _harmless(name)}))
+def unsafe(names: Iterable[str]) -> tuple[str, ...]:
+    """Of the functions and classes that a pickle asks for, those that are not just tensors."""
+    return tuple(sorted({name for name in names if not _harmless(name)}))
 
 
-def pickle_globals(file: IO[bytes]) -> Iterator[str]:
-    """``module.name`` of every global that the next pickle of a stream asks for."""
-    strings: list[str] = []
-    memo: dict[int, str] = {}
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name in ("GLOBAL", "INST"):
-            yield str(argument).replace(" ", ".", 1)
-        elif opcode.name == "STACK_GLOBAL":
-            yield ".".join(strings[-2:])
-        elif "UNICODE" in opcode.name or "STRING" in opcode.name:
-            strings.append(str(argument))
-        elif opcode.name == "MEMOIZE":
-            memo[len(memo)] = strings[-1] if strings else ""
-        elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            memo[int(str(argument))] = strings[-1] if strings else ""
-        elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-            strings.append(memo.get(int(str(argument)), ""))
-
-
-def _root(names: set[str]) -> str | None:
+def root(names: set[str]) -> str | None:
     """The archive's one folder, if it is laid out as PyTorch does."""
     roots = {name[: -len("/data.pkl")] for name in names if name.count("/") == 1}
     return next(
-        (root for root in sorted(roots) if {f"{root}/data.pkl", f"{root}/version"} <= names), None
+        (one for one in sorted(roots) if {f"{one}/data.pkl", f"{one}/version"} <= names), None
     )
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from greenai_core import ModelLoadError, loading
 
-from . import torch_archive
+from . import archives, torch_archive, torch_saved
+from .pickle_reader import Made
+from .torch_saved import STATE_KEYS, Saved
+from .torch_tensors import TensorHeader, UnknownTensor
 from .user_code import importable_here
-
-STATE_KEYS = ("state_dict", "model_state_dict", "model")
-"""Where training scripts put the network in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,40 @@ class Checkpoint:
 
     state: Mapping[str, Any] | None = None
     module: Any = None
+
+
+def read_headers(path: Path) -> list[tuple[str, TensorHeader]] | None:
+    """The weights by name, without PyTorch and without their numbers.
+
+    None where only PyTorch itself understands how a tensor is described.
+
+    Raises:
+        ModelLoadError: the file is broken, holds no network, or asks for code.
+    """
+    saved = open_file(path)
+    wanted = torch_archive.unsafe(saved.names)
+    if wanted:
+        raise ModelLoadError(f"{path}: {refusal(wanted)}")
+    with loading(path, "greenai"):
+        try:
+            state = torch_saved.state(saved.value)
+            if state is not None:
+                return list(torch_saved.named_tensors(saved, state))
+        except UnknownTensor:
+            return None
+    made = isinstance(saved.value, Made)
+    raise _no_network(path, "Tensor" if made else type(saved.value).__name__, saved.value)
+
+
+def open_file(path: Path) -> Saved:
+    """What the file says of itself, without PyTorch.
+
+    Raises:
+        ModelLoadError: ``torch.save`` did not write it, or it is damaged.
+    """
+    _kind(path)
+    with loading(path, "greenai"):
+        return torch_saved.open_saved(path)
 
 
 def read(path: Path, trust: bool) -> Checkpoint:
@@ -38,13 +72,12 @@ def read(path: Path, trust: bool) -> Checkpoint:
         ModelLoadError: the file is broken, holds no network, or asks for code
             without being trusted.
     """
+    found = _kind(path)
+    if found == torch_archive.SAVED:
+        with loading(path, "zipfile"):
+            archives.check(path)
     import torch
 
-    found = torch_archive.kind(path)
-    if found not in (torch_archive.SAVED, torch_archive.LEGACY):
-        raise ModelLoadError(
-            f"{path} was not written by torch.save. It may be truncated, or of another format"
-        )
     with loading(path, "PyTorch"), importable_here(), warnings.catch_warnings():
         # PyTorch warns of its own internals when it reads quantised tensors.
         warnings.filterwarnings("ignore", module=r"torch\.")
@@ -54,7 +87,7 @@ def read(path: Path, trust: bool) -> Checkpoint:
                 os.fspath(path), map_location="cpu", weights_only=not trust, mmap=mapped
             )
         except pickle.UnpicklingError as error:
-            wanted = torch_archive.unsafe_globals(path)
+            wanted = torch_archive.unsafe(torch_saved.open_saved(path).names)
             if wanted:
                 raise ModelLoadError(f"{path}: {refusal(wanted)}") from error
             raise ModelLoadError(
@@ -94,10 +127,24 @@ def _checkpoint(path: Path, loaded: Any) -> Checkpoint:
             isinstance(value, torch.Tensor) for value in candidate.values()
         ):
             return Checkpoint(state=candidate)
-    what = f"a {type(loaded).__name__}"
-    if isinstance(loaded, Mapping):
-        what += f" with the keys {', '.join(map(str, list(loaded)[:8])) or '(none)'}"
-    raise ModelLoadError(
+    raise _no_network(path, type(loaded).__name__, loaded)
+
+
+def _kind(path: Path) -> str:
+    found = torch_archive.kind(path)
+    if found not in (torch_archive.SAVED, torch_archive.LEGACY):
+        raise ModelLoadError(
+            f"{path} was not written by torch.save. It may be truncated, or of another format"
+        )
+    return found
+
+
+def _no_network(path: Path, kind: str, value: Any) -> ModelLoadError:
+    what = f"a {kind}"
+    if isinstance(value, Mapping):
+        keys = [key for key in list(value)[:8] if isinstance(key, (str, int))]
+        what += f" with the keys {', '.join(map(str, keys)) or '(none)'}"
+    return ModelLoadError(
         f"{path} holds {what}, no network: a state dict, or a dict that has it under "
         f"{', '.join(STATE_KEYS)}, was expected"
     )

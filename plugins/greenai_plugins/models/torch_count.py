@@ -8,54 +8,76 @@ such as tied embeddings, count once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from greenai_core import ParameterCount
+from greenai_core import ParameterEntry
+
+from .torch_tensors import TensorHeader, header
 
 STATISTICS = ("running_mean", "running_var")
 
 
-def count_state(state: Mapping[str, Any], trainable: Callable[[str, Any], bool]) -> ParameterCount:
-    """Parameters of a state dict.
+@dataclass(frozen=True)
+class Held:
+    """A tensor, and the layer that holds it.
 
-    Args:
-        state: tensors by name; tuples of tensors, as packed layers have them,
-            are looked into.
-        trainable: whether an entry of that name is learnt.
+    Attributes:
+        layer: path of the layer; empty for the network itself.
+        type: of the layer, None if it is not known.
+        trainable: whether training would change it.
+        tensor: what it is.
     """
-    return count_tensors(
-        (tensor, trainable(name, value)) for name, value in state.items() for tensor in _in(value)
-    )
+
+    layer: str
+    type: str | None
+    trainable: bool
+    tensor: TensorHeader
 
 
-def count_tensors(tensors: Iterable[tuple[Any, bool]]) -> ParameterCount:
-    """Parameters in tensors, each with whether it is trainable."""
+def entries(held: Iterable[Held]) -> Iterator[ParameterEntry]:
+    """The parameters among tensors: those that can be weights, each place in memory once."""
     # Keeps the tensors, for the address of one that is gone may be another's.
-    seen: dict[tuple[int, int, int], Any] = {}
-    counts = {True: 0, False: 0}
-    size = 0
-    for given, trainable in tensors:
-        tensor = _stored(given)
-        place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.numel())
-        if place in seen or not _counts(tensor):
-            continue
-        seen[place] = tensor
-        counts[trainable] += tensor.numel()
-        size += tensor.numel() * tensor.element_size()
-    return ParameterCount(trainable=counts[True], non_trainable=counts[False], bytes=size)
+    seen: dict[object, TensorHeader] = {}
+    for one in held:
+        tensor = one.tensor
+        if tensor.counts and tensor.place not in seen:
+            seen[tensor.place] = tensor
+            yield ParameterEntry(one.layer, one.trainable, tensor.elements, tensor.bytes, one.type)
 
 
-def learnt_by_name(name: str, value: Any) -> bool:
-    """Whether an entry of a bare state dict is learnt: all but running statistics."""
-    return not name.endswith(STATISTICS)
+def of_names(named: Iterable[tuple[str, TensorHeader]]) -> Iterator[Held]:
+    """The tensors of a bare state dict: all but running statistics are learnt."""
+    for name, tensor in named:
+        yield Held(name.rpartition(".")[0], None, not name.endswith(STATISTICS), tensor)
 
 
-def learnt_by_gradient(name: str, value: Any) -> bool:
-    """Whether an entry of a network's state dict is learnt: a parameter with a gradient."""
+def of_network(module: Any) -> Iterator[Held]:
+    """The tensors of a network's state dict: learnt are parameters with a gradient."""
     import torch
 
-    return isinstance(value, torch.nn.Parameter) and value.requires_grad
+    types = {name: type(layer).__name__ for name, layer in module.named_modules()}
+    for name, value in module.state_dict(keep_vars=True).items():
+        layer = name.rpartition(".")[0]
+        learnt = isinstance(value, torch.nn.Parameter) and value.requires_grad
+        for tensor in _in(value):
+            yield Held(layer, types.get(layer), learnt, of_tensor(tensor))
+
+
+def of_state(state: Iterable[tuple[str, Any]]) -> Iterator[Held]:
+    """The tensors of a bare state dict that PyTorch has loaded. See ``of_names``."""
+    return of_names((name, of_tensor(tensor)) for name, value in state for tensor in _in(value))
+
+
+def of_tensor(tensor: Any) -> TensorHeader:
+    """The header of a tensor: of a sparse one that of its values."""
+    import torch
+
+    learns = bool(tensor.requires_grad)
+    if tensor.layout != torch.strided:
+        tensor = tensor._values() if tensor.layout == torch.sparse_coo else tensor.values()
+    return header(tensor, learns)
 
 
 def _in(value: Any) -> Iterator[Any]:
@@ -66,23 +88,3 @@ def _in(value: Any) -> Iterator[Any]:
     elif isinstance(value, (tuple, list)):
         for inner in value:
             yield from _in(inner)
-
-
-def _stored(tensor: Any) -> Any:
-    """The dense tensor that holds the elements: of a sparse one its values."""
-    import torch
-
-    if tensor.layout == torch.strided:
-        return tensor
-    return tensor._values() if tensor.layout == torch.sparse_coo else tensor.values()
-
-
-def _counts(tensor: Any) -> bool:
-    import torch
-
-    return bool(
-        tensor.is_floating_point()
-        or tensor.is_complex()
-        or tensor.is_quantized
-        or tensor.dtype in (torch.int8, torch.uint8)
-    )

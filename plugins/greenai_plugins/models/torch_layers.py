@@ -35,11 +35,18 @@ class TorchLayered:
         self._predict = predict
 
     def layers(self) -> tuple[Layer, ...]:
-        """All modules below the network itself, parents before children."""
+        """All modules below the network itself, parents before children.
+
+        A parameter that layers share, such as a tied embedding, is the first one's.
+        """
         found = []
+        seen: set[int] = set()
         for name, module in self._module.named_modules():
             if name:
-                own = sum(p.numel() for p in module.parameters(recurse=False))
+                own = 0
+                for parameter in module.parameters(recurse=False):
+                    own += 0 if id(parameter) in seen else parameter.numel()
+                    seen.add(id(parameter))
                 parent = name.rpartition(".")[0] or None
                 found.append(Layer(name, type(module).__name__, own, parent))
         return tuple(found)

@@ -7,13 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from greenai_core import DLLibrary, ModelInputError, ModelLoadError, PluginUnavailable, Trainable
+from greenai_core import (
+    DLLibrary,
+    MacCount,
+    ModelInputError,
+    ModelLoadError,
+    PluginUnavailable,
+    TensorSpec,
+    Trainable,
+)
 
 from .accelerators import cuda_channels, cuda_ordinal
+from .fed import describe_inputs
+from .torch_shapes import first_that_runs, is_convolutional
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from greenai_core import InputOptions
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class TorchLibrary(DLLibrary):
     requires = {"torch": "torch"}  # noqa: RUF012  # ClassVar by the base class
 
     _module: Any = None
+    _convolves = False
     _device: Any = None
     _dtype: Any = None
 
@@ -38,12 +51,51 @@ class TorchLibrary(DLLibrary):
         self._device = pick_device(self.device)
         self.device = str(self._device)
         self._module = module.to(self._device).eval()
+        self._convolves = is_convolutional(self._module)
         floats = (p.dtype for p in self._module.parameters() if p.is_floating_point())
         self._dtype = next(floats, None)
 
     def drop_weights(self) -> None:
         """Let go of the network."""
         self._module = None
+
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The inputs; images are channels first where the network convolves them.
+
+        Raises:
+            ModelInputError: a given shape contradicts the file.
+        """
+        specs = super().input_specs
+        if self._module is None or not self._convolves:
+            return specs
+        return tuple(
+            dataclasses.replace(spec, layout="NCHW")
+            if spec.shape and len(spec.shape) == 4
+            else spec
+            for spec in specs
+        )
+
+    def guess_shapes(self, specs: Sequence[TensorSpec]) -> Mapping[str, tuple[int | None, ...]]:
+        """Of the only input of a convolutional network: the first usual shape that it takes.
+
+        Args:
+            specs: the inputs without a shape.
+
+        Raises:
+            ModelLoadError: there is not enough memory to try.
+        """
+        self.load()
+        names = [spec.name for spec in self.input_specs]
+        if len(names) != 1 or len(specs) != 1 or not self._convolves:
+            return {}
+        by_keyword = names[0] in self.keyword_inputs()
+
+        def call(image: Any) -> Any:
+            return self._module(**{names[0]: image}) if by_keyword else self._module(image)
+
+        found = first_that_runs(call, self._device, self._dtype)
+        return {} if found is None else {names[0]: (None, *found)}
 
     def prepare(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Feed:
         """Tensors on the device; floats in the type of the network's weights.
@@ -87,6 +139,22 @@ class TorchLibrary(DLLibrary):
             raise ModelInputError(
                 f"{self.path}: the network cannot run on this input ({reason(error)})"
             ) from error
+
+    def count_macs(self, options: InputOptions | None = None) -> MacCount:
+        """Multiply-accumulates of one inference, as PyTorch's counter of operations sees it.
+
+        The network is run once.
+
+        Raises:
+            ModelError: the file is broken, cannot be run, or the shape of an
+                input is not known.
+        """
+        from .torch_macs import count
+
+        self.load()
+        inputs = self.make_inputs(None, options)
+        macs, why = count(self._module, self.prepare(inputs))
+        return MacCount(macs, why, describe_inputs(inputs))
 
     def synchronize(self) -> None:
         """Wait for the GPU; on the CPU ``predict`` returns when it is done."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenai_core import ModelError, ModelInputError
+from greenai_core import ModelError, ModelInputError, Score
 
 from .torch_runtime import Feed, flatten, reason
 
@@ -25,7 +26,7 @@ class Batch:
 
 
 class TorchTrainable:
-    """A network in training: implements ``greenai_core.Trainable``.
+    """A network in training: implements ``greenai_core.Trainable`` and ``Scored``.
 
     The loss is cross entropy where the targets are whole numbers (classes), mean
     squared error where they are floats; of several outputs ``logits`` or the
@@ -61,6 +62,8 @@ class TorchTrainable:
         kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
         self._optimizer = kind(learning, lr=learning_rate)
         self._loss: Any = None
+        self._answer: Any = None
+        self._asked: Any = None
 
     def prepare_batch(
         self, inputs: Mapping[str, npt.NDArray[Any]], targets: npt.NDArray[Any]
@@ -90,21 +93,37 @@ class TorchTrainable:
 
         Raises:
             ModelInputError: the batch does not fit the network.
+            ModelError: memory ran out.
         """
         if not self._module.training:
             self._module.train()
-        try:
+        self._answer = self._asked = None
+        with _errors_of(batch):
             self._optimizer.zero_grad(set_to_none=True)
-            outputs = self._module(*batch.feed.args, **batch.feed.kwargs)
-            self._loss = _loss(outputs, batch.targets)
+            answer = _answer(self._module(*batch.feed.args, **batch.feed.kwargs), batch.targets)
+            self._loss = _loss(answer, batch.targets)
             self._loss.backward()
             self._optimizer.step()
-        except ModelInputError:
-            raise
-        except Exception as error:  # a network's own code may raise anything
-            raise ModelInputError(
-                f"the network cannot train on this batch ({reason(error)})"
-            ) from error
+        self._answer, self._asked = answer.detach(), batch.targets
+
+    def accuracy(self) -> float | None:
+        """Share of the last step's samples put into the right class; waits for it."""
+        return None if self._answer is None else _accuracy(self._answer, self._asked)
+
+    def score(self, batch: Batch) -> Score:
+        """Loss and accuracy on a batch, in evaluation mode; no weight changes.
+
+        Raises:
+            ModelInputError: the batch does not fit the network.
+            ModelError: memory ran out.
+        """
+        import torch
+
+        self._module.eval()
+        with _errors_of(batch), torch.no_grad():
+            answer = _answer(self._module(*batch.feed.args, **batch.feed.kwargs), batch.targets)
+            loss = float(_loss(answer, batch.targets))
+        return Score(loss, _accuracy(answer, batch.targets))
 
     def synchronize(self) -> None:
         """Wait until nothing started by ``step`` is still running."""
@@ -128,6 +147,8 @@ class TorchTrainable:
         """
         import torch
 
+        # Whoever loads the file wants to use it, not to go on training it.
+        self._module.eval()
         target = Path(path)
         unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
         try:
@@ -147,18 +168,61 @@ class TorchTrainable:
             unfinished.unlink(missing_ok=True)
 
 
-def _loss(outputs: Any, targets: Any) -> Any:
+@contextlib.contextmanager
+def _errors_of(batch: Batch) -> Iterator[None]:
+    """What a network's code raises, as an error of greenai's."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # a network's own code may raise anything
+        if _out_of_memory(error):
+            count = len(batch.targets) if batch.targets.ndim else 1
+            raise ModelError(
+                f"memory ran out on a batch of {count} samples ({reason(error)}). "
+                "Give a smaller --batch-size (in Python batch_size)"
+            ) from error
+        raise ModelInputError(
+            f"the network cannot train on this batch ({reason(error)})"
+        ) from error
+
+
+def _out_of_memory(error: Exception) -> bool:
     import torch
 
+    text = str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "can't allocate memory" in text)
+    )
+
+
+def _answer(outputs: Any, targets: Any) -> Any:
+    """The output that the targets are compared with."""
     named = dict(flatten(outputs))
     if not named:
         raise ModelInputError("the network returns no tensor to compute a loss of")
-    output = named.get("logits", next(iter(named.values())))
-    if not targets.is_floating_point():
-        return torch.nn.functional.cross_entropy(output, targets)
-    if output.shape != targets.shape:
+    answer = named.get("logits", next(iter(named.values())))
+    if targets.is_floating_point() and answer.shape != targets.shape:
         raise ModelInputError(
             f"the targets have the shape {tuple(targets.shape)}, "
-            f"the network's output {tuple(output.shape)}"
+            f"the network's output {tuple(answer.shape)}"
         )
-    return torch.nn.functional.mse_loss(output, targets.to(output.dtype))
+    return answer
+
+
+def _loss(answer: Any, targets: Any) -> Any:
+    import torch
+
+    if not targets.is_floating_point():
+        return torch.nn.functional.cross_entropy(answer, targets)
+    return torch.nn.functional.mse_loss(answer, targets.to(answer.dtype))
+
+
+def _accuracy(answer: Any, targets: Any) -> float | None:
+    """Share of right classes among the targets that count; None where they are values."""
+    if targets.is_floating_point():
+        return None
+    right = answer.argmax(dim=1 if answer.ndim > 1 else 0) == targets
+    counted = targets >= 0  # cross entropy leaves out the class -100
+    return float((right & counted).sum()) / max(int(counted.sum()), 1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from greenai_core import (
     Ability,
+    LayerParameters,
     ModelInputError,
     ModelLoadError,
     ParameterCount,
@@ -18,9 +20,10 @@ from greenai_core import (
     loading,
 )
 
-from . import torch_archive
-from .torch_count import count_tensors
+from . import archives, torch_archive, torchscript_archive
+from .torch_count import Held, entries, of_tensor
 from .torch_runtime import NOTHING_LEARNS, TorchLibrary
+from .torch_tensors import UnknownTensor
 
 UNPACK = {
     "Conv1dPackedParamsBase": "conv1d_unpack",
@@ -59,11 +62,27 @@ class TorchscriptModel(TorchLibrary):
     def count_parameters(self) -> ParameterCount:
         """Elements and bytes; see the class for what counts.
 
+        From the archive's description of the program, without PyTorch.
+
         Raises:
             ModelLoadError: the file is broken, or holds weights in a form that
                 cannot be counted.
         """
-        return count_tensors(_weights(self.path, self._opened()))
+        return ParameterCount.of(entries(self._held()))
+
+    def count_by_layer(self) -> tuple[LayerParameters, ...]:
+        """The same by module; weights that freezing made constants are one layer.
+
+        Raises:
+            ModelLoadError: as ``count_parameters``.
+        """
+        return LayerParameters.of(entries(self._held()))
+
+    def _held(self) -> Iterable[Held]:
+        if torch_archive.kind(self.path) == torch_archive.TORCHSCRIPT:
+            with loading(self.path, "greenai"), contextlib.suppress(UnknownTensor):
+                return torchscript_archive.read(self.path)
+        return _weights(self.path, self._opened())
 
     def load_weights(self) -> None:
         """Load the program to the device.
@@ -123,6 +142,10 @@ class TorchscriptModel(TorchLibrary):
         return self._module if self._module is not None else self._read()
 
     def _read(self) -> Any:
+        with loading(self.path, "greenai"), contextlib.suppress(UnknownTensor):
+            # PyTorch takes the memory that a damaged header asks for, and may crash.
+            archives.check(self.path)
+            torchscript_archive.read(self.path)
         import torch
 
         with loading(self.path, "PyTorch"), warnings.catch_warnings():
@@ -144,16 +167,17 @@ def _dtype(kind: Any) -> str:
     return "float32" if known is None else str(known).removeprefix("torch.")
 
 
-def _weights(path: Path, module: Any) -> Iterator[tuple[Any, bool]]:
-    """Tensors that hold weights, each with whether it is trainable."""
-    for parameter in module.parameters():
-        yield parameter, bool(parameter.requires_grad)
-    for buffer in module.buffers():
-        yield buffer, False
-    for layer in module.modules():
+def _weights(path: Path, module: Any) -> Iterator[Held]:
+    """Tensors of a loaded program that hold weights."""
+    for name, parameter in module.named_parameters():
+        yield _held(name, bool(parameter.requires_grad), parameter)
+    for name, buffer in module.named_buffers():
+        yield _held(name, False, buffer)
+    for name, layer in module.named_modules():
         packed = getattr(layer, "_packed_params", None)
         if packed is not None and not hasattr(packed, "parameters"):
-            yield from ((tensor, False) for tensor in _unpacked(path, packed))
+            for tensor in _unpacked(path, packed):
+                yield _held(f"{name}._packed_params", False, tensor)
     if hasattr(module, "inlined_graph"):
         graph = module.inlined_graph  # its nodes live as long as it does
         for node in graph.findAllNodes("prim::Constant"):
@@ -165,7 +189,11 @@ def _weights(path: Path, module: Any) -> Iterator[tuple[Any, bool]]:
             if node.hasAttribute("value") and node.kindOf("value") == "t":
                 constant = node.t("value")
                 if constant.dim():
-                    yield constant, False
+                    yield Held(torchscript_archive.CONSTANTS, None, False, of_tensor(constant))
+
+
+def _held(name: str, learns: bool, tensor: Any) -> Held:
+    return Held(name.rpartition(".")[0], None, learns, of_tensor(tensor))
 
 
 def _unpacked(path: Path, packed: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,21 @@ def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
     if not callable(found):
         raise ModelLoadError(f"{reference} is no class and no function, so it makes no network")
     return found
+
+
+def trusted(options: Mapping[str, Any]) -> bool:
+    """Whether the option ``trust`` lets a file run code; a word from the command line counts, too.
+
+    Raises:
+        ModelLoadError: it is neither true nor false.
+    """
+    given = options.get("trust", False)
+    if isinstance(given, bool):
+        return given
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(given).lower() not in words:
+        raise ModelLoadError(f"trust is {given!r}: give true or false")
+    return words[str(given).lower()]
 
 
 @contextlib.contextmanager

@@ -187,7 +187,7 @@ class WattmeterProfiler(PowerProfiler):
         if not self._url:
             raise PluginUnavailable(
                 "no address of a wattmeter was given",
-                "Set the option url of the profiler wattmeter, such as url=http://192.168.1.20",
+                "Give it with -O wattmeter.url=http://192.168.1.20 (in Python url=…)",
             )
 
     def connect(self) -> Sequence[Channel]:

@@ -8,18 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
-from greenai_core import Ability, DLLibrary, ParameterCount, TensorSpec, loading
+from greenai_core import (
+    Ability,
+    DLLibrary,
+    ModelError,
+    ParameterCount,
+    Score,
+    TensorSpec,
+    loading,
+)
 
 
 class TinyTraining:
     def __init__(self, model):
         self.model = model
         self.rate = model.options.get("learning_rate", 0.01)
+        self.steps = 0
 
     def prepare_batch(self, inputs, targets):
         return inputs["x"], targets
 
     def step(self, batch):
+        self.steps += 1
+        if self.steps == self.model.content().get("fail_at"):
+            raise ModelError("memory ran out. Give a smaller --batch-size")
         x, y = batch
         error = x @ self.model.matrix - y
         self.model.matrix = self.model.matrix - self.rate * x.T @ error / len(x)
@@ -31,6 +43,14 @@ class TinyTraining:
 
     def loss(self):
         return self.last
+
+    def accuracy(self):
+        return 0.5
+
+    def score(self, batch):
+        x, y = batch
+        self.model.work()
+        return Score(float(((x @ self.model.matrix - y) ** 2).mean()), 0.75)
 
     def save(self, path):
         Path(path).write_text(json.dumps({"tiny": self.model.matrix.tolist()}))
@@ -81,7 +101,10 @@ class TinyModel(DLLibrary):
             print("a library that prints to stdout")
 
     def signature(self):
-        return (TensorSpec("x", ("batch", len(self.content()["tiny"]))),)
+        content = self.content()
+        between = content.get("axes", [])  # [8, 6] for images, ["seq"] for an open axis
+        dtype = content.get("dtype", "float32")
+        return (TensorSpec("x", ("batch", *between, len(content["tiny"])), dtype),)
 
     def prepare(self, inputs):
         return inputs["x"]

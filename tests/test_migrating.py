@@ -1,0 +1,81 @@
+"""The snippets of docs/migrating.md run as they stand; only the paths in them are changed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyJoules.device import rapl_device
+
+from greenai_core import ReadingError
+
+ROOT = Path(__file__).parents[1]
+SNIPPETS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "docs/migrating.md").read_text(), re.M | re.S
+)
+
+
+def snippet(word, **paths):
+    """The one snippet that holds ``word``, its placeholder paths replaced."""
+    (text,) = [text for text in SNIPPETS if word in text]
+    for placeholder, path in paths.values():
+        assert placeholder in text
+        text = text.replace(placeholder, str(path))
+    return compile(text, "docs/migrating.md", "exec")
+
+
+def test_count_and_run(tmp_path):
+    image = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(image)
+    names = {}
+    code = snippet(
+        "path/to/an/image",
+        model=("path/to/the/model.onnx", ROOT / "examples/models/small_cnn.onnx"),
+        image=("path/to/an/image", image),
+    )
+    exec(code, names)
+    assert names["n"] == 53_626
+    assert names["output"]["logits"].shape == (1, 10)
+
+
+def test_measure_a_function(tmp_path, monkeypatch):
+    """pyJoules reads a tree of plain files, whose counter stands still: said, never 0 J."""
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "name").write_text("package-0\n")
+    (zone / "energy_uj").write_text("1000000\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    monkeypatch.setattr(rapl_device, "RAPL_API_DIR", str(tmp_path))
+    with pytest.raises(ReadingError, match="package"):
+        exec(snippet("PyJoulesProfiler"), {})
+
+
+def test_measure_a_function_that_uses_energy(tmp_path, monkeypatch):
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "name").write_text("package-0\n")
+    counter = zone / "energy_uj"
+    counter.write_text("1000000\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    monkeypatch.setattr(rapl_device, "RAPL_API_DIR", str(tmp_path))
+    (text,) = [text for text in SNIPPETS if "PyJoulesProfiler" in text]
+    burn = "    counter.write_text('6000000\\n')\n    return a\n"
+    assert "    return a\n" in text
+    names = {"counter": counter}
+    exec(text.replace("    return a\n", burn), names)
+    assert names["energy_consumed"] == pytest.approx(5.0)
+    assert names["total_time"] > 0
+    assert names["profiler"].get_unit() == "J"
+
+
+def test_a_format_of_ones_own(tmp_path):
+    path = tmp_path / "model.custom_extension"
+    path.write_text("1 2 3")
+    names = {}
+    exec(snippet("MyCustomModelClass", path=("path/to/the/model.custom_extension", path)), names)
+    model = names["model"]
+    assert model.get_number_of_parameters() == 3
+    assert model.run(np.ones((2, 3)))["y"].tolist() == [[1, 2, 3], [1, 2, 3]]
