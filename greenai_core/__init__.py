@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from .model import require as require
     from .model_factory import DLModelFactory as DLModelFactory
     from .model_factory import factory as factory
+    from .parameters import LayerParameters as LayerParameters
+    from .parameters import MacCount as MacCount
+    from .parameters import ParameterCount as ParameterCount
+    from .parameters import ParameterEntry as ParameterEntry
     from .profiler import Observation as Observation
     from .profiler import PowerLimit as PowerLimit
     from .profiler import PowerLimiter as PowerLimiter
@@ -63,10 +67,6 @@ if TYPE_CHECKING:
     from .results import Figure as Figure
     from .results import Grade as Grade
     from .results import InferenceResult as InferenceResult
-    from .results import LayerParameters as LayerParameters
-    from .results import MacCount as MacCount
-    from .results import ParameterCount as ParameterCount
-    from .results import ParameterEntry as ParameterEntry
     from .results import Report as Report
     from .results import TrainingResult as TrainingResult
     from .results import WindowResult as WindowResult
@@ -99,11 +99,12 @@ _HOMES = {
         "Ability", "DLLibrary", "Layer", "LayerCall", "Layered", "Trainable", "loading", "require",
     ),
     "model_factory": ("DLModelFactory", "factory"),
+    "parameters": ("LayerParameters", "MacCount", "ParameterCount", "ParameterEntry"),
     "profiler": ("Observation", "PowerLimit", "PowerLimiter", "Profiler", "Telemetry"),
     "report_files": ("dump", "read_report", "to_json", "write_report"),
     "results": (
-        "CommandResult", "EpochResult", "Figure", "Grade", "InferenceResult", "LayerParameters",
-        "MacCount", "ParameterCount", "ParameterEntry", "Report", "TrainingResult", "WindowResult",
+        "CommandResult", "EpochResult", "Figure", "Grade", "InferenceResult", "Report",
+        "TrainingResult", "WindowResult",
     ),
     "sampling": ("PowerProfiler", "Sample", "StreamProfiler"),
     "session": ("MeasurementInterrupted", "Session", "TrainingFailed", "measure"),

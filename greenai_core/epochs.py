@@ -15,6 +15,7 @@ from .errors import GreenAIError, LifecycleError, ModelError
 from .evaluation import MeasurementInterrupted, describe
 from .loop import LoopSettings
 from .model import DLLibrary
+from .parameters import ParameterCount
 from .results import (
     ChannelJoules,
     ChannelStep,
@@ -22,7 +23,6 @@ from .results import (
     EpochResult,
     Figure,
     MissingChannel,
-    ParameterCount,
     Repetition,
     TrainingResult,
     WindowResult,

@@ -15,6 +15,7 @@ from .clock import Clock
 from .errors import ModelError, ReadingError
 from .loop import LoopRun, LoopSettings, run_loop
 from .model import DLLibrary, Trainable
+from .parameters import ParameterCount
 from .results import (
     ChannelInference,
     ChannelJoules,
@@ -23,7 +24,6 @@ from .results import (
     InferenceResult,
     MissingChannel,
     ModelSummary,
-    ParameterCount,
     Repetition,
     TrainingResult,
     WindowResult,

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from .errors import ModelError, ModelInputError, ModelLoadError, PluginUnavailable
-from .results import EpochResult, LayerParameters, MacCount, ParameterCount
+from .parameters import LayerParameters, MacCount, ParameterCount
 from .tensors import TensorSpec
 from .trainable import Trainable
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .inputs import InputOptions
+    from .results import EpochResult
 
     Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 

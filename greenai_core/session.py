@@ -29,11 +29,11 @@ from .inputs import InputOptions
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
 from .model_factory import factory
+from .parameters import ParameterCount
 from .profiler import Observation, Profiler, Telemetry
 from .results import (
     Figure,
     InferenceResult,
-    ParameterCount,
     Skipped,
     TrainingResult,
     WindowResult,

@@ -11,11 +11,10 @@ import click
 
 from greenai_core.errors import ModelError, PluginError
 from greenai_core.model import DLLibrary
-from greenai_core.results import LayerParameters, MacCount
+from greenai_core.parameters import LayerParameters, MacCount
 
 from . import feeding, options, output
 from .faults import Faults
-from .figures import quantity
 from .models import Choice, choose
 
 WHOLE = "(the model itself)"
@@ -130,6 +129,8 @@ def _macs(library: DLLibrary, feed: feeding.Feed) -> MacCount:
 
 
 def _text(entry: dict[str, Any]) -> str:
+    from .figures import quantity
+
     layers: list[LayerParameters] = entry["layers"]
     rows = [
         [
@@ -154,6 +155,8 @@ def _text(entry: dict[str, Any]) -> str:
 
 
 def _macs_line(entry: dict[str, Any]) -> str:
+    from .figures import quantity
+
     if entry["macs"] is None:
         return output.paragraph(f"multiply-accumulates: unknown. {entry['macs_reason']}")
     fed = "; ".join(entry["macs_inputs"])

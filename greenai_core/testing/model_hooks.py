@@ -12,7 +12,7 @@ import pytest
 
 from greenai_core.inputs import to_inputs
 from greenai_core.model import DLLibrary
-from greenai_core.results import ParameterCount
+from greenai_core.parameters import ParameterCount
 
 from .conformance import Conformance
 

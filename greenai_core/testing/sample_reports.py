@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from greenai_core.parameters import ParameterCount
 from greenai_core.results import (
     ChannelEnergy,
     ChannelInference,
@@ -17,7 +18,6 @@ from greenai_core.results import (
     InferenceResult,
     MissingChannel,
     ModelSummary,
-    ParameterCount,
     Repetition,
     Report,
     Result,

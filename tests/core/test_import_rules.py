@@ -17,7 +17,7 @@ PLUGINS = ROOT / "plugins" / "greenai_plugins"
 EXAMPLE = ROOT / "examples" / "greenai-plugin-example" / "src"
 
 LAYERS = (
-    {"errors", "clock", "tensors", "statistics", "trainable"},
+    {"errors", "clock", "parameters", "tensors", "statistics", "trainable"},
     {"results", "arrays", "numpy_files"},
     {"images", "synthetic", "texts"},
     {"inputs"},

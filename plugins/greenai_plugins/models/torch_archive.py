@@ -81,10 +81,19 @@ def unsafe(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def root(names: set[str]) -> str | None:
-    """The archive's one folder, if it is laid out as PyTorch does."""
+    """The archive's one folder, if it is laid out as PyTorch does.
+
+    Programs that use young operators have their version in another place.
+    """
     roots = {name[: -len("/data.pkl")] for name in names if name.count("/") == 1}
+    versions = ("version", ".data/version")
     return next(
-        (one for one in sorted(roots) if {f"{one}/data.pkl", f"{one}/version"} <= names), None
+        (
+            one
+            for one in sorted(roots)
+            if f"{one}/data.pkl" in names and any(f"{one}/{file}" in names for file in versions)
+        ),
+        None,
     )
 
 
