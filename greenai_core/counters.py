@@ -11,24 +11,22 @@ import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeAlias
-
-import numpy as np
+from typing import ClassVar
 
 from .channels import (
     DEFAULT_PERIOD_S,
     LEAST_POWER_W,
     SHORTEST_WINDOW_PERIODS,
-    STUCK_PERIODS,
     Channel,
     Reading,
     stuck_reason,
     too_short,
 )
 from .clock import Ticker
+from .counter_recording import CounterRecording, Mark
 from .errors import LifecycleError, ReadingError
 from .profiler import Profiler, Recording
-from .statistics import EdgeSeries, Indices, Vector, edges, latch_window
+from .statistics import latch_window
 
 MAX_POWER_W = 5000.0
 """No channel of one machine draws more; a counter that says so was reset."""
@@ -40,13 +38,6 @@ HEARTBEATS_A_WRAP = 40
 """Reads in the time in which MAX_POWER_W would wrap a counter. None wraps unseen,
 and a reset is taken for a wrap only if it comes within 1/40 of one (65,536 J, the
 least known, wraps after 13 s at MAX_POWER_W and after 234 s at 280 W)."""
-
-
-Mark: TypeAlias = tuple[float, float, float, int, "float | None", str]
-"""One read of one channel: instants before and after it, joules counted so far,
-epoch, power in W if asked for, and why it failed. The epoch changes when the
-counter was reset or opened again; marks of two epochs cannot be subtracted. A plain tuple, its
-middle worked out by whoever needs it, since two are made a window and channel."""
 
 
 _EPOCHS = itertools.count()
@@ -236,7 +227,7 @@ class CounterProfiler(Profiler):
 
     def record(self) -> Recording:
         """Keep every read from now on, to be cut into blocks."""
-        return _CounterRecording(self)
+        return CounterRecording(self)
 
 
 def _why(error: Exception, channel: Channel) -> str:
@@ -273,79 +264,3 @@ def _reading(channel: Channel, start: Mark, stop: Mark, moved: float) -> Reading
         return Reading(channel, None, reason=reason)
     energy, u = latch_window(counted, duration, period, channel.resolution_j, start_w, stop_w)
     return Reading(channel, max(energy, 0.0), u)
-
-
-def _from_first(series: EdgeSeries, times: Vector, joules: Vector, period: float) -> EdgeSeries:
-    """The edges with that before the first read, where the counter is quicker than the reads.
-
-    Without it the first block would be drawn out from the power of the second.
-    """
-    if times[1] - times[0] < period or joules[1] == joules[0]:
-        return series
-    return EdgeSeries(
-        np.concatenate(([times[0] - period / 2], series.times)),
-        np.concatenate((joules[:1], series.joules)),
-        np.concatenate(([period / math.sqrt(12)], series.u_times)),
-    )
-
-
-class _CounterRecording(Recording):
-    def __init__(self, profiler: CounterProfiler) -> None:
-        self._profiler = profiler
-        self._times: list[list[float]] = [[] for _ in profiler.channels]
-        self._joules: list[list[float]] = [[] for _ in profiler.channels]
-        self._epochs = [epoch for _, _, _, epoch, _, _ in profiler.mark()]
-        self._failures = [""] * len(profiler.channels)
-        self._resets = [False] * len(profiler.channels)
-
-    def tick(self) -> None:
-        for index, mark in enumerate(self._profiler.mark()):
-            before, after, joules, epoch, _, failure = mark
-            if epoch != self._epochs[index]:
-                self._resets[index] = True
-                self._failures[index] = (
-                    f"the counter of {self._profiler.channels[index].id} was reset meanwhile"
-                )
-            elif failure:
-                self._failures[index] = failure
-            else:
-                self._times[index].append((before + after) / 2)
-                self._joules[index].append(joules)
-
-    def ready(self) -> bool:
-        return all(
-            failure or (joules and joules[-1] != joules[0])
-            for joules, failure in zip(self._joules, self._failures, strict=True)
-        )
-
-    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
-        return [
-            (channel, self._channel(index, channel, instants))
-            for index, channel in enumerate(self._profiler.channels)
-        ]
-
-    def _channel(self, index: int, channel: Channel, borders: Vector) -> Vector | str:
-        failure = self._failures[index]
-        joules = np.array(self._joules[index])
-        times = np.array(self._times[index][: len(joules)])  # an interrupt may come in between
-        period = self._profiler.grain_s(channel)
-        if self._resets[index]:
-            return failure
-        if len(times) < 2:
-            return failure or f"{channel.id} was never read"
-        series = edges(times, joules, period)
-        if series is None:
-            seconds = float(times[-1] - times[0])
-            stuck = stuck_reason(channel, float(joules[-1] - joules[0]), seconds)
-            return stuck or failure or f"{channel.id} moved too seldom to tell blocks apart"
-        silence = float(borders[-1] - series.times[-1])
-        pause = float(np.diff(times).max())
-        if silence > STUCK_PERIODS * period + 2 * pause:
-            return failure or (
-                f"the counter of {channel.id} stopped moving {silence:.1f} s before the end"
-            )
-        return np.diff(_from_first(series, times, joules, period).at(borders))
-
-    def close(self) -> None:
-        self._times.clear()
-        self._joules.clear()

@@ -17,8 +17,8 @@ PLUGINS = ROOT / "plugins" / "greenai_plugins"
 EXAMPLE = ROOT / "examples" / "greenai-plugin-example" / "src"
 
 LAYERS = (
-    {"errors", "clock", "parameters", "tensors", "statistics", "trainable"},
-    {"results", "arrays", "numpy_files"},
+    {"abilities", "errors", "clock", "parameters", "tensors", "statistics", "trainable"},
+    {"results", "arrays", "numpy_files", "counting", "libraries"},
     {"images", "synthetic", "texts"},
     {"inputs"},
     {"batches"},
@@ -26,6 +26,7 @@ LAYERS = (
     {"training"},
     {"channels", "model", "export", "grading", "report_files"},
     {"profiler"},
+    {"counter_recording"},
     {"counters", "sampling", "windows", "registry", "environment"},
     {"blocks", "model_factory"},
     {"loop"},
