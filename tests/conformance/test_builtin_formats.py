@@ -41,6 +41,7 @@ class Small(ModelConformance):
 
 class TestOnnx(Small):
     model_class = OnnxModel
+    input = "x"
 
     def make_file(self, tmp_path):
         pytest.importorskip("onnx")

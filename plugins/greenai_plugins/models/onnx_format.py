@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from greenai_core import (
     ParameterCount,
     PluginUnavailable,
     TensorSpec,
+    Trainable,
     loading,
+    require,
 )
 
 from . import onnx_macs
@@ -34,7 +36,13 @@ if TYPE_CHECKING:
 
     from greenai_core import InputOptions
 
+    from .onnx_training import Opened
+    from .torch_runtime import Feed
+
 _log = logging.getLogger(__name__)
+
+TRAINING = {"onnx": "onnx-train", "torch": "onnx-train", "onnx2torch": "onnx-train"}
+"""Libraries that training takes beside ONNX Runtime -> their extra."""
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -52,19 +60,28 @@ class OnnxModel(DLLibrary):
     """An ``.onnx`` file.
 
     Parameters are counted in the file's structure (``onnx_parameters`` says what
-    counts), without ONNX Runtime and without reading a weight.
+    counts), without ONNX Runtime and without reading a weight. It is trained in
+    PyTorch, and saved as the graph that it was (``onnx_training``).
 
     Args:
         threads: threads within one operator on the CPU; ONNX Runtime's own
             choice by default.
+        optimizer: ``"sgd"`` (default) or ``"adam"``, for training.
+        learning_rate: 0.01 by default.
     """
 
     format = "onnx"
     suffixes = (".onnx",)
     requires = {"onnxruntime": "onnx"}  # noqa: RUF012  # ClassVar by the base class
-    option_names = {"threads": "threads within one operator on the CPU"}  # noqa: RUF012  # likewise
+    option_names = {  # noqa: RUF012  # likewise
+        "threads": "threads within one operator on the CPU",
+        "optimizer": "sgd or adam",
+        "learning_rate": "of the optimizer",
+    }
 
     _session: Any = None
+    _trains_on: Any = None
+    _asked: str = ""
     _layouts: Mapping[str, str] | None = None
     _ordinal: int | None = None
     _outputs: Sequence[str] = ()
@@ -129,6 +146,8 @@ class OnnxModel(DLLibrary):
         """
         import onnxruntime
 
+        # Training may take another device than ONNX Runtime; both start from what was asked.
+        self._asked = self._asked or self.device
         available = onnxruntime.get_available_providers()
         ordinal = self._asked_ordinal(available)
         options = onnxruntime.SessionOptions()
@@ -143,9 +162,9 @@ class OnnxModel(DLLibrary):
             )
         active = session.get_providers()
         # ONNX Runtime falls back to the CPU without an error when CUDA cannot start.
-        if CUDA not in active and ordinal is not None and self.device != "auto":
+        if CUDA not in active and ordinal is not None and self._asked != "auto":
             raise PluginUnavailable(
-                f"ONNX Runtime could not start {CUDA} for {self.device} and fell back to "
+                f"ONNX Runtime could not start {CUDA} for {self._asked} and fell back to "
                 f"{', '.join(active)}",
                 "Check the CUDA and cuDNN libraries that your onnxruntime-gpu needs, "
                 "or use the device cpu",
@@ -240,31 +259,99 @@ class OnnxModel(DLLibrary):
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def abilities(self) -> Mapping[str, Ability]:
-        """An ONNX file can only be run."""
-        return {
-            **super().abilities(),
-            "train": Ability(
-                False,
-                "training is not supported for the format 'onnx', which holds the forward pass "
-                "only. Train the model that it was exported from, and export it again",
-            ),
-        }
+        """It runs; it trains if onnx2torch converts all of it, which is tried."""
+        cannot = self._cannot_train()
+        return {**super().abilities(), "train": Ability(not cannot, cannot)}
 
-    def accelerators(self) -> tuple[str, ...]:
-        """The board of the CUDA device in use.
+    def as_trainable(self) -> Trainable:
+        """The model in training, on PyTorch's device.
 
         Raises:
-            PluginUnavailable: the CUDA driver does not name it.
+            ModelLoadError: it cannot be trained; operators that cannot be converted
+                are named.
+            PluginUnavailable: PyTorch cannot use the device.
         """
-        return () if self._ordinal is None else cuda_channels(self._ordinal)
+        from .torch_runtime import pick_device, train_options
+
+        optimizer, rate = train_options(self.options)
+        device = pick_device(self._asked or self.device)
+        opened = self._convert()
+        self._compare(opened)
+        opened.network.to(device)
+        self._trains_on, self.device = device, str(device)
+        from .onnx_training import OnnxTrainable, feed, waiter
+
+        def prepare(inputs: Mapping[str, npt.NDArray[Any]]) -> Feed:
+            for spec in self.signature():
+                _check(self.path, inputs.get(spec.name), spec)
+            return feed(self.path, opened, inputs, device)
+
+        return OnnxTrainable(opened, prepare, waiter(device), optimizer, rate)
+
+    def _compare(self, opened: Opened) -> None:
+        """Refuse a network that computes something else than the file."""
+        from .onnx_training import check_agreement, feed
+
+        before = self._assumptions
+        try:
+            inputs = self.make_inputs()
+        except ModelInputError:  # no shape is known before the data are
+            return
+        finally:
+            self._assumptions = before
+        expected = self.fetch(self.predict(self.prepare(inputs)))[opened.answer]
+        with self._named():
+            check_agreement(opened, feed(self.path, opened, inputs, "cpu"), expected)
+
+    def _cannot_train(self) -> str:
+        """Why not; empty if it can."""
+        cannot = self.cannot_run()
+        if cannot:
+            return cannot
+        try:
+            self._convert()
+        except (ModelLoadError, PluginUnavailable) as error:
+            return str(error).removeprefix(f"{self.path}: ")
+        return ""
+
+    def _convert(self) -> Opened:
+        cannot = self.cannot_run()
+        if cannot:
+            raise ModelLoadError(f"{self.path}: {cannot}")
+        require(TRAINING)
+        from . import onnx_training
+
+        with self._named():
+            return onnx_training.open_model(self.path, self.count_parameters().bytes)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the conversion with the file that they are about."""
+        prefix = f"{self.path}: "
+        try:
+            yield
+        except ModelLoadError as error:
+            raise ModelLoadError(prefix + str(error).removeprefix(prefix)) from error
+
+    def accelerators(self) -> tuple[str, ...]:
+        """The boards of the CUDA devices in use, by ONNX Runtime or for training.
+
+        Raises:
+            PluginUnavailable: the CUDA driver does not name one.
+        """
+        used = {self._ordinal}
+        if self._trains_on is not None and self._trains_on.type == "cuda":
+            used.add(self._trains_on.index)
+        ordinals = sorted(ordinal for ordinal in used if ordinal is not None)
+        return tuple(channel for ordinal in ordinals for channel in cuda_channels(ordinal))
 
     def _asked_ordinal(self, available: Sequence[str]) -> int | None:
-        if self.device == "auto":
+        if self._asked == "auto":
             return 0 if CUDA in available else None
-        ordinal = cuda_ordinal(self.device)
+        ordinal = cuda_ordinal(self._asked)
         if ordinal is not None and CUDA not in available:
             raise PluginUnavailable(
-                f"this ONNX Runtime cannot use {self.device}: it has {', '.join(available)}",
+                f"this ONNX Runtime cannot use {self._asked}: it has {', '.join(available)}",
                 "Install onnxruntime-gpu in place of onnxruntime, or use the device cpu",
             )
         return ordinal

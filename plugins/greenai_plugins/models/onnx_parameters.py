@@ -12,10 +12,13 @@ What is a parameter:
   bias (``QUANTISED``). Other integers are shapes, axes and indices.
 - Used by a node or returned: files carry left-overs of their exporters (ResNet-50
   in the tests of the onnx package has an orphan of one element).
+- Not the frequencies of a rotary embedding, which tracing makes a ``Constant`` of, nor the
+  ones and zeros with which PyTorch writes a group normalisation as one of instances.
 - Not what only sets how an operator works (``SETTINGS``): bounds of a Clip,
   scales of a Resize, scales and zero points of a quantisation, an initial state.
 
-Mean and variance of a BatchNormalization are not trainable; all the rest is.
+Mean and variance of a BatchNormalization are not trainable, nor are the few buffers that
+have names of their own (``NOT_LEARNT``); all the rest is.
 Coefficients that are attributes of nodes, as in the tree and linear models of
 ``ai.onnx.ml``, are no tensors and are not counted.
 """
@@ -78,6 +81,17 @@ SETTINGS: set[Use] = {
     for position in positions
 }
 """Operator and input where a tensor is a setting, not a weight."""
+
+MASKING: set[Use] = {
+    ("Where", 1), ("Where", 2), ("Expand", 0), ("Pow", 1),
+    *((op, side) for op in ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+      for side in (0, 1)),
+}  # fmt: skip
+"""Operator and input where a ``Constant`` of one element is a setting: the infinity of a
+mask, a power. Elsewhere it may be the bias of a layer with one output."""
+
+NOT_LEARNT = ("inv_freq", "final_logits_bias")
+"""Endings of the names of buffers of networks of transformers, which are never trained."""
 
 OUTPUT: Use = ("", 0)
 """The use of a tensor that a graph returns as it is."""
@@ -167,7 +181,7 @@ def of_scopes(found: list[Scope]) -> Iterator[ParameterEntry]:
     uses = _uses(found, names, sources)
     for key, source in sources.items():
         positions = {(use.node.op, use.position) if use.node else OUTPUT for use in uses[key]}
-        if not _is_parameter(source, positions):
+        if not _is_parameter(source, positions) or _derived(source, key[1]):
             continue
         stored = elements = onnx_graph.count(source.tensor.dims)
         for use in uses[key]:
@@ -176,7 +190,7 @@ def of_scopes(found: list[Scope]) -> Iterator[ParameterEntry]:
         user = next((use.node for use in uses[key] if use.node), None)
         yield ParameterEntry(
             user.label if user else "",
-            not positions <= STATISTICS,
+            not (positions <= STATISTICS or source.tensor.name.endswith(NOT_LEARNT)),
             elements,
             (stored * BITS[source.tensor.data_type] + 7) // 8,
             user.op if user else None,
@@ -195,12 +209,23 @@ def _uses(
             for position, name in enumerate(node.inputs):
                 key = names.resolve(scope, name)
                 if key is not None and key in sources:
+                    if sources[key].origin == "constant" and _grouped(node, position, scope, names):
+                        continue
                     uses[key].append(_Use(node, position))
         for name in scope.outputs:
             key = names.resolve(scope, name)
             if key is not None and key in sources:
                 uses[key].append(_Use(None, 0))
     return uses
+
+
+def _grouped(node: Node, position: int, scope: Scope, names: _Names) -> bool:
+    """Whether a ``Constant`` is the neutral scale or bias of groups that a reshape made.
+
+    What a group normalisation learned is multiplied and added after it.
+    """
+    of_instances = node.op == "InstanceNormalization" and position in (1, 2)
+    return of_instances and names.in_another_guise(scope, node.inputs[0])
 
 
 class _Names:
@@ -217,6 +242,10 @@ class _Names:
                 if node.op in PASSES_ON and node.domain == "" and node.inputs and node.outputs:
                     self._aliases[id(scope), node.outputs[0]] = (scope, node.inputs[0])
             self._defined[id(scope)] = defined
+
+    def in_another_guise(self, scope: Scope, name: str) -> bool:
+        """Whether the tensor is another one passed on in the same scope, reshaped for example."""
+        return (id(scope), name) in self._aliases
 
     def resolve(self, scope: Scope, name: str) -> Key | None:
         """Scope and name of the tensor; None where no file of ours defines it."""
@@ -278,7 +307,14 @@ def _is_parameter(source: Source, uses: set[Use]) -> bool:
         return False
     if source.origin != "initializer" and not source.tensor.dims:
         return False
+    if source.origin == "constant" and onnx_graph.count(source.tensor.dims) == 1:
+        uses = uses - MASKING
     return bool(uses - SETTINGS)
+
+
+def _derived(source: Source, name: str) -> bool:
+    """Whether tracing made a constant of what the network works out from its settings."""
+    return source.origin == "constant" and "/rotary_emb/" in name
 
 
 def _unpacked_elements(node: Node) -> int:

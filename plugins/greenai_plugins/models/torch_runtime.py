@@ -187,17 +187,7 @@ class TorchLibrary(DLLibrary):
         Raises:
             ModelLoadError: there is no such optimiser, or the rate is no positive number.
         """
-        name = str(self.options.get("optimizer", "sgd")).lower()
-        if name not in ("sgd", "adam"):
-            raise ModelLoadError(f"there is no optimizer {name!r}: give sgd or adam")
-        given = self.options.get("learning_rate", 0.01)
-        try:
-            rate = float(given)
-        except (TypeError, ValueError):
-            rate = 0.0
-        if not 0 < rate < float("inf"):
-            raise ModelLoadError(f"learning_rate is {given!r}: give a positive number")
-        return name, rate
+        return train_options(self.options)
 
     def trainer(self, whole: bool) -> Trainable:
         """The loaded network opened for training.
@@ -231,6 +221,25 @@ class TorchLibrary(DLLibrary):
             ) from error
         dtype = self._dtype if tensor.is_floating_point() else None
         return tensor.to(self._device, dtype)
+
+
+def train_options(options: Mapping[str, Any]) -> tuple[str, float]:
+    """Optimiser and learning rate that the options of a model ask for.
+
+    Raises:
+        ModelLoadError: there is no such optimiser, or the rate is no positive number.
+    """
+    name = str(options.get("optimizer", "sgd")).lower()
+    if name not in ("sgd", "adam"):
+        raise ModelLoadError(f"there is no optimizer {name!r}: give sgd or adam")
+    given = options.get("learning_rate", 0.01)
+    try:
+        rate = float(given)
+    except (TypeError, ValueError):
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ModelLoadError(f"learning_rate is {given!r}: give a positive number")
+    return name, rate
 
 
 NOTHING_LEARNS = "all its parameters are frozen (or it has none), so there is nothing to train"
