@@ -1,4 +1,8 @@
-"""Model files of any size that take next to no disk: their weights are holes in the file."""
+"""Model files of any size. Where that is the file its library writes, weights are holes in it.
+
+Programs of PyTorch, archives of Keras and SavedModels carry check sums of their weights, so
+their own library writes them as a whole, zeros and all.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import json
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 COLUMNS = 1024
 FLOAT_BYTES = 4
@@ -127,34 +133,173 @@ def keras_h5(folder: Path, size: int) -> Path:
     return path
 
 
+def sharded(folder: Path, size: int) -> Path:
+    """A checkpoint of four matrices in four files, and the index that names them."""
+    where = {}
+    for number in range(1, 5):
+        file = safetensors(folder, size // 4)
+        shard = file.rename(folder / f"model-{number:05}-of-00004.safetensors")
+        # Of the same length, so that the header fits.
+        with shard.open("r+b") as opened:
+            head = opened.read(100).replace(b"layer.weight", b"laye%d.weight" % number)
+            opened.seek(0)
+            opened.write(head)
+        where[f"laye{number}.weight"] = shard.name
+    index = {"metadata": {"total_size": 4 * _bytes(size // 4)}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    return folder
+
+
+def pickled(folder: Path, size: int) -> Path:
+    """A model folder as older transformers wrote it."""
+    pytorch(folder, size).rename(folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    return folder
+
+
+def _linear(size: int) -> Any:
+    import torch
+
+    network = torch.nn.Linear(COLUMNS, 1, bias=False)
+    network.weight = torch.nn.Parameter(torch.zeros(_rows(size), COLUMNS))
+    return network.eval()
+
+
+def torchscript(folder: Path, size: int) -> Path:
+    """A traced matrix product."""
+    import torch
+
+    path = folder / "large_script.pt"
+    torch.jit.trace(_linear(size), torch.zeros(1, COLUMNS)).save(str(path))
+    return path
+
+
+def exported(folder: Path, size: int) -> Path:
+    """An exported matrix product."""
+    import torch
+
+    path = folder / "large.pt2"
+    torch.export.save(torch.export.export(_linear(size), (torch.zeros(1, COLUMNS),)), path)
+    return path
+
+
+def _dense(size: int) -> Any:
+    import keras
+
+    inputs = keras.Input((_rows(size),))
+    layer = keras.layers.Dense(COLUMNS, use_bias=False, kernel_initializer="zeros")
+    return keras.Model(inputs, layer(inputs))
+
+
+def keras_archive(folder: Path, size: int) -> Path:
+    """A whole model in today's format of Keras."""
+    _dense(size).save(folder / "large.keras")
+    return folder / "large.keras"
+
+
+def keras_weights(folder: Path, size: int) -> Path:
+    """Weights alone."""
+    _dense(size).save_weights(folder / "large.weights.h5")
+    return folder / "large.weights.h5"
+
+
+def savedmodel(folder: Path, size: int) -> Path:
+    """As ``model.export`` writes it."""
+    _dense(size).export(folder / "large", verbose=False)
+    return folder / "large"
+
+
 MAKERS: Mapping[str, Callable[[Path, int], Path]] = {
-    "safetensors": safetensors,
-    "PyTorch state dict": pytorch,
     "ONNX": onnx,
     "ONNX with external data": onnx_external,
+    "PyTorch state dict": pytorch,
+    "folder with .bin": pickled,
+    "safetensors": safetensors,
+    "sharded folder": sharded,
+    "TorchScript": torchscript,
+    ".pt2": exported,
+    ".keras": keras_archive,
     "Keras .h5": keras_h5,
+    "weights .h5": keras_weights,
+    "SavedModel": savedmodel,
 }
 
-LOADERS: Mapping[str, tuple[str, str]] = {
+
+@dataclass(frozen=True)
+class Loader:
+    """How the framework loads a kind of file.
+
+    Attributes:
+        needs: libraries that must be installed.
+        imports: run before the time is taken.
+        call: what is timed; ``path`` is the file.
+        lazy: empty, or why this call does not read the weights at all.
+    """
+
+    needs: tuple[str, ...]
+    imports: str
+    call: str
+    lazy: str = ""
+
+
+_KERAS = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import keras"
+_TENSORFLOW = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow as tf"
+_ONNX = Loader(
+    ("onnxruntime",),
+    "import onnxruntime",
+    "onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])",
+)
+
+LOADERS: Mapping[str, tuple[Loader, ...]] = {
+    "ONNX": (_ONNX,),
+    "ONNX with external data": (_ONNX,),
+    "PyTorch state dict": (
+        Loader(("torch",), "import torch", "torch.load(path)"),
+        Loader(("torch",), "import torch", "torch.load(path, mmap=True)", "mmap=True reads on use"),
+    ),
+    "folder with .bin": (
+        Loader(("torch",), "import torch", "torch.load(path + '/pytorch_model.bin')"),
+    ),
     "safetensors": (
-        "from safetensors.torch import load",
-        "load(open(path, 'rb').read())",
+        Loader(
+            ("torch", "safetensors"),
+            "from safetensors.torch import load",
+            "load(open(path, 'rb').read())",
+        ),
+        Loader(
+            ("torch", "safetensors"),
+            "from safetensors.torch import load_file",
+            "load_file(path)",
+            "load_file maps the file and reads on use",
+        ),
     ),
-    "PyTorch state dict": ("import torch", "torch.load(path)"),
-    "ONNX": (
-        "import onnxruntime",
-        "onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])",
+    "sharded folder": (
+        Loader(
+            ("torch", "safetensors"),
+            "from safetensors.torch import load; import glob",
+            "[load(open(p, 'rb').read()) for p in glob.glob(path + '/*.safetensors')]",
+        ),
     ),
-    "ONNX with external data": (
-        "import onnxruntime",
-        "onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])",
-    ),
+    "TorchScript": (Loader(("torch",), "import torch", "torch.jit.load(path)"),),
+    ".pt2": (Loader(("torch",), "import torch", "torch.export.load(path)"),),
+    ".keras": (Loader(("keras", "tensorflow"), _KERAS, "keras.models.load_model(path)"),),
     "Keras .h5": (
-        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import keras",
-        "keras.models.load_model(path, compile=False)",
+        Loader(("keras", "tensorflow"), _KERAS, "keras.models.load_model(path, compile=False)"),
     ),
+    "weights .h5": (
+        Loader(
+            ("keras", "tensorflow"),
+            _KERAS
+            + "; import h5py; f = h5py.File(path); shape = [0]"
+            + "; f.visititems(lambda n, i: shape.extend(getattr(i, 'shape', ())))"
+            + "; f.close(); x = keras.Input((shape[1],))"
+            + "; m = keras.Model(x, keras.layers.Dense(shape[2], use_bias=False)(x))",
+            "m.load_weights(path)",
+        ),
+    ),
+    "SavedModel": (Loader(("tensorflow",), _TENSORFLOW, "tf.saved_model.load(path)"),),
 }
-"""How the framework loads each: its imports, and the call that is timed."""
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Seed:
 SEEDS = (
     Seed("onnx", "onnx", "onnx", "small.onnx"),
     Seed("onnx-external", "onnx", "onnx", "external/model.onnx"),
+    Seed("onnx-trained", "onnx", "onnx", "trained.onnx"),
     Seed("pytorch-zip", "pytorch", "torch", "state.pt"),
     Seed("pytorch-legacy", "pytorch", "torch", "legacy.pt"),
     Seed("pytorch-evil", "pytorch", "torch", "evil.pt"),
@@ -95,11 +96,28 @@ def write_onnx(folder: Path, trap: Path) -> None:
         graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10, producer_name="fuzz"
     )
     (folder / "small.onnx").write_bytes(model.SerializeToString())
+    write_trained(folder / "trained.onnx", weights[:2], x)
     (folder / "external").mkdir()
     onnx.save(
         model, folder / "external" / "model.onnx", save_as_external_data=True,
         location="weights.bin", size_threshold=64,
     )  # fmt: skip
+
+
+def write_trained(path: Path, weights: list[Any], x: Any) -> None:
+    """A model of which every operator can be trained."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Softmax", ["r"], ["y"], axis=-1),
+    ]
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    opset = helper.make_opsetid("", 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="fuzz")
+    path.write_bytes(model.SerializeToString())
 
 
 def write_torch(folder: Path, trap: Path) -> None:

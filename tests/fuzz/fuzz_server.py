@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 POLL_S = 0.02
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 IMPORTS = {
-    "onnx": ("onnxruntime",),
+    "onnx": ("onnxruntime", "torch"),
     "torch": ("torch", "torch.export"),
     "tensorflow": ("h5py", "tensorflow", "keras"),
 }
@@ -35,11 +36,16 @@ def prepare(library: str) -> None:
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     sys.dont_write_bytecode = True
     for name in ("numpy", "greenai_core.inputs", *IMPORTS[library]):
-        importlib.import_module(name)
+        with contextlib.suppress(ModuleNotFoundError):  # then it is refused, with its name
+            importlib.import_module(name)
     from greenai_core import factory
 
     list(factory.formats.values())
-    if library == "torch":
+    if library == "onnx" and importlib.util.find_spec("onnx2torch"):
+        from greenai_plugins.models.onnx_conversion import import_onnx2torch
+
+        import_onnx2torch()
+    if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 

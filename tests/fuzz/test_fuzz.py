@@ -6,6 +6,7 @@ Within 10 s and 1 GB; nothing the file holds is run, and the interpreter lives.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from random import Random
@@ -68,6 +69,27 @@ def test_damaged_models_are_counted_or_refused(seed, seeds, server, tmp_path, mo
     assert not tally.failures, "\n".join(tally.failures)
 
 
+FOUND = {
+    "libhdf5 loops on a table of texts whose lengths are false": ("keras-weights", 3, 1992),
+}
+"""Mutations that once hung: their seed, random seed and number."""
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("what", FOUND)
+def test_what_once_hung_is_refused(what, seeds, server, tmp_path, monkeypatch):
+    name, random_seed, number = FOUND[what]
+    seed = next(one for one in SEEDS if one.name == name)
+    folder = seeds(seed.library)
+    monkeypatch.setattr(fuzz_run, "FAILURES", tmp_path)
+    tally = fuzz_run.fuzz(
+        seed, server(seed.library), folder, range(number, number + 1),
+        random_seed=random_seed, run_every=1,
+    )  # fmt: skip
+    assert not tally.failures, "\n".join(tally.failures)
+    assert tally.outcomes["count: refused"] == 1
+
+
 @each_seed()
 def test_the_undamaged_seeds_are_good(seed, seeds, server):
     """The mutations start from a file that counts, and runs where it may."""
@@ -80,6 +102,9 @@ def test_the_undamaged_seeds_are_good(seed, seeds, server):
     assert told["count"][0] == ("refused" if seed.name == "pytorch-evil" else "result"), told
     cannot = evil or seed.name in ("keras-weights", "safetensors")
     assert told["run"][0] == ("refused" if cannot else "result"), told
+    if seed.name == "onnx-trained":
+        trains = importlib.util.find_spec("onnx2torch") is not None
+        assert told["train"][0] == ("result" if trains else "refused"), told
     assert not answer["events"]
     assert not (folder / "TRAP").exists()
 

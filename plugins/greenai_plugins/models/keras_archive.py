@@ -8,8 +8,8 @@ Three kinds of file: ``.keras`` (a zip of ``config.json`` and
 from __future__ import annotations
 
 import io
+import itertools
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 
 from greenai_core import ModelLoadError, loading, require
 
-from . import archives
-from .keras_hdf5 import refuse_traps
+from . import archives, hdf5_headers, hdf5_process, keras_hdf5
+from .hdf5_headers import Item
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+HDF5_MAGIC = hdf5_headers.MAGIC
 ZIP_MAGIC = b"PK\x03\x04"
 HEAD_BYTES = 1 << 16
 CONFIG = "config.json"
@@ -110,13 +110,12 @@ def read(path: Path) -> KerasFile:
 
     Raises:
         ModelLoadError: the file is truncated, or holds no Keras model.
-        PluginUnavailable: h5py is not installed.
+        PluginUnavailable: it is not as Keras writes it, and h5py is not installed.
     """
     if path.is_file() and path.stat().st_size == 0:
         raise ModelLoadError(f"{path} is empty: it holds no model. Save or copy it again")
-    require({"h5py": "tensorflow"})
     if magic(path) == HDF5_MAGIC:
-        with loading(path, "h5py"):
+        with loading(path, "greenai"):
             return _read_hdf5(path)
     if magic(path).startswith(ZIP_MAGIC):
         return _read_zip(path)
@@ -124,6 +123,28 @@ def read(path: Path) -> KerasFile:
         f"{path} is no Keras model: it is neither a .keras archive nor HDF5. "
         "Check that the file is not of another format"
     )
+
+
+def check(path: Path) -> None:
+    """Return if Keras may open the file.
+
+    Counting may do without the HDF5 library, which loading cannot, so what is loaded is looked
+    through once more by that library, in a process that may come to grief.
+
+    Raises:
+        ModelLoadError: the file is a trap.
+    """
+    if magic(path) == HDF5_MAGIC:
+        with loading(path, "h5py"), path.open("rb") as file:
+            hdf5_process.items(path, file, path.stat().st_size, thorough=True)
+        return
+    with (
+        loading(path, "h5py"),
+        archives.opened(path) as archive,
+        _member(path, archive, WEIGHTS) as member,
+    ):
+        size = archive.getinfo(WEIGHTS).file_size
+        hdf5_process.items(path, member, size, thorough=True)
 
 
 def _read_zip(path: Path) -> KerasFile:
@@ -142,8 +163,9 @@ def _read_zip(path: Path) -> KerasFile:
         if archive.getinfo(CONFIG).file_size > MAX_CONFIG_BYTES:
             raise ModelLoadError(f"{path} holds a {CONFIG} too large to be one")
         config = _object(archive.read(CONFIG))
-        with loading(path, "h5py"), _member(path, archive, WEIGHTS) as member:
-            return KerasFile("keras", config, _weights(path, member))
+        size = archive.getinfo(WEIGHTS).file_size
+        with _member(path, archive, WEIGHTS) as member:
+            return KerasFile("keras", config, _weights(_items(path, member, size)))
 
 
 def _object(text: bytes | str) -> Mapping[str, Any]:
@@ -178,99 +200,74 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[BinaryI
             + int.from_bytes(lengths[:2], "little")
             + int.from_bytes(lengths[2:], "little")
         )
-        yield _Slice(file, start, info.file_size)  # type: ignore[misc]  # RawIOBase is what h5py needs of BinaryIO
+        yield hdf5_process.Slice(file, start, info.file_size)  # type: ignore[misc]  # RawIOBase is all that is needed of BinaryIO
 
 
-class _Slice(io.RawIOBase):
-    """A stretch of an open file as a file of its own."""
-
-    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
-        self._file, self._start, self._length, self._at = file, start, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
-        count = max(min(len(view), self._length - self._at), 0)
-        self._file.seek(self._start + self._at)
-        data = self._file.read(count)
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+def _items(path: Path, file: BinaryIO, size: int) -> Mapping[str, Item]:
+    """Groups and datasets of HDF5, by h5py only where the file is not as Keras writes it."""
+    try:
+        found = hdf5_headers.read(file, size, keras_hdf5.wanted)
+    except hdf5_headers.Damaged as error:
+        raise ModelLoadError(
+            f"{path} is damaged: in its HDF5 is {error}. Save or copy it again"
+        ) from error
+    if found is None:
+        require({"h5py": "tensorflow"})
+        with loading(path, "h5py"):
+            found = hdf5_process.items(path, file, size)
+    return found
 
 
-def _weights(path: Path, source: Any) -> tuple[Weight, ...]:
+def _weights(items: Mapping[str, Item]) -> tuple[Weight, ...]:
     """Datasets of an HDF5 file written by ``save_weights`` or inside ``.keras``."""
-    import h5py
-
-    found: list[Weight] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.split("/", maxsplit=1)[0] not in (
+    found = []
+    for path, item in items.items():
+        if item.shape is not None and path.split("/", maxsplit=1)[0] not in (
             "optimizer",
             "optimizer_weights",
         ):
-            layer = item.parent.attrs.get("name", "")
-            found.append(_weight(name, item, layer if isinstance(layer, str) else ""))
-
-    with h5py.File(source, "r") as file:
-        refuse_traps(path, file)
-        file.visititems(visit)
+            layer = items[path.rpartition("/")[0]].attributes.get("name", "")
+            found.append(_weight(path, item, layer if isinstance(layer, str) else ""))
     return tuple(found)
 
 
 def _read_hdf5(path: Path) -> KerasFile:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        refuse_traps(path, file)
-        text = file.attrs.get("model_config")
-        if text is None and "layer_names" not in file.attrs:
-            weights = _weights(path, path)
-            if not weights:
-                raise ModelLoadError(f"{path} is HDF5 but holds neither a Keras model nor weights")
-            return KerasFile("weights", None, weights)
-        config = None if text is None else _object(text)
-        if text is not None and "model_weights" not in file:
-            raise ModelLoadError(
-                f"{path} holds the configuration of a model but not its weights. "
-                "Save it with model.save(...)"
-            )
-        group = file if config is None else file["model_weights"]
-        found = [
-            _weight(f"{layer}/{name}", group[layer][name], layer)
-            for layer in _names(group, "layer_names")
-            for name in _names(group[layer], "weight_names")
-        ]
+    with path.open("rb") as file:
+        items = _items(path, file, path.stat().st_size)
+    text = items[""].attributes.get("model_config")
+    if text is None and not _names(items[""], "layer_names"):
+        weights = _weights(items)
+        if not weights:
+            raise ModelLoadError(f"{path} is HDF5 but holds neither a Keras model nor weights")
+        return KerasFile("weights", None, weights)
+    config = _object(text) if isinstance(text, str) else None
+    if config is not None and "model_weights" not in items:
+        raise ModelLoadError(
+            f"{path} holds the configuration of a model but not its weights. "
+            "Save it with model.save(...)"
+        )
+    group = "" if config is None else "model_weights/"
+    found = [
+        _weight(f"{layer}/{name}", items[f"{group}{layer}/{name}"], layer)
+        for layer in _names(items[group.rstrip("/")], "layer_names")
+        for name in _names(items[f"{group}{layer}"], "weight_names")
+    ]
     return KerasFile("weights" if config is None else "h5", config, tuple(found))
 
 
-def _names(group: Any, attribute: str) -> list[str]:
+def _names(group: Item, attribute: str) -> tuple[str, ...]:
     """A list of names; Keras splits it into ``layer_names0``, … where it is long."""
-    names: list[Any] = []
-    if attribute in group.attrs:
-        names.extend(group.attrs[attribute])
-    else:
-        part = 0
-        while f"{attribute}{part}" in group.attrs:
-            names.extend(group.attrs[f"{attribute}{part}"])
-            part += 1
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    whole = group.attributes.get(attribute)
+    if isinstance(whole, tuple):
+        return whole
+    parts = (group.attributes.get(f"{attribute}{number}") for number in itertools.count())
+    held = itertools.takewhile(lambda part: isinstance(part, tuple), parts)
+    return tuple(name for part in held if part is not None for name in part)
 
 
-def _weight(path: str, dataset: Any, layer: str) -> Weight:
+def _weight(path: str, dataset: Item, layer: str) -> Weight:
+    if dataset.shape is None:
+        raise ValueError(f"the weight {path} is a group")
     # HDF5 has no bfloat16: Keras writes it as opaque bytes and says so beside them.
-    dtype = str(dataset.attrs.get("dtype", dataset.dtype.name))
-    return Weight(path, tuple(map(int, dataset.shape)), dtype, dataset.dtype.itemsize, layer)
+    dtype = str(dataset.attributes.get("dtype", dataset.dtype))
+    return Weight(path, dataset.shape, dtype, dataset.item_bytes, layer)

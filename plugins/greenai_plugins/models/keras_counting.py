@@ -35,6 +35,7 @@ PLAIN = frozenset(
         "Convolution2D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
         "SeparableConv2D",
         "LayerNormalization", "GroupNormalization", "UnitNormalization", "RMSNormalization",
+        "LayerScale",
         "MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention",
         "LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN",
         "LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells",

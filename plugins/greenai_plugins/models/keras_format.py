@@ -182,6 +182,7 @@ class KerasModel(DLLibrary):
         missing = unregistered(self.headers.config, keras.saving.get_registered_object)
         if missing and not trust:
             raise ModelLoadError(self._needs(missing))
+        archive.check(self.path)
         with (
             loading(self.path, "Keras"),
             runtime.quiet(),

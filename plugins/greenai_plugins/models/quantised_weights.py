@@ -14,11 +14,8 @@ from typing import Any
 
 from greenai_core import ModelLoadError
 
-from .torch_count import STATISTICS, Held
+from .torch_count import NOT_LEARNT, Held
 from .torch_tensors import TensorHeader
-
-NOT_LEARNT = (*STATISTICS, "inv_freq", "final_logits_bias")
-"""Endings of the names of floating buffers."""
 
 MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
 """Where older checkpoints of GPT-2 and its kin keep the causal mask, a square of 0 and 1."""

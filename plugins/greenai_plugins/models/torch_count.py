@@ -16,7 +16,8 @@ from greenai_core import ParameterEntry
 
 from .torch_tensors import TensorHeader, header
 
-STATISTICS = ("running_mean", "running_var")
+NOT_LEARNT = ("running_mean", "running_var", "inv_freq", "final_logits_bias")
+"""Endings of the names of floating buffers, where a file has nothing but names."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def entries(held: Iterable[Held]) -> Iterator[ParameterEntry]:
 
 
 def of_names(named: Iterable[tuple[str, TensorHeader]]) -> Iterator[Held]:
-    """The tensors of a bare state dict: all but running statistics are learnt."""
+    """The tensors of a bare state dict: all but those named like buffers are learnt."""
     for name, tensor in named:
-        yield Held(name.rpartition(".")[0], None, not name.endswith(STATISTICS), tensor)
+        yield Held(name.rpartition(".")[0], None, not name.endswith(NOT_LEARNT), tensor)
 
 
 def of_network(module: Any) -> Iterator[Held]:
