@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from cases.outcome import Outcome
 
 CASES = (
-    "startup", "memory", "rapl_window", "nvml_window", "loop_overhead", "bench_command",
-    "parameters",
+    "startup", "memory", "rapl_window", "nvml_window", "whole_window", "sampling_cost",
+    "loop_overhead", "bench_command", "parameters",
 )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -47,13 +49,56 @@ def _from_first(series: EdgeSeries, times: Vector, joules: Vector, period: float
     )
 
 
+@dataclass(frozen=True)
+class CounterReadings:
+    """What one channel of a counter showed while work was repeated.
+
+    Attributes:
+        channel: what was read.
+        period_s: seconds between two values of it.
+        times: of each read that succeeded, s.
+        joules: what had been counted by then.
+        failure: why a read failed; empty if none did.
+        reset: whether the counter was reset meanwhile.
+    """
+
+    channel: Channel
+    period_s: float
+    times: Vector
+    joules: Vector
+    failure: str = ""
+    reset: bool = False
+
+    def blocks(self, ticks: Indices, instants: Vector) -> Vector | str:
+        """See ``Readings``."""
+        times, joules, period, id = self.times, self.joules, self.period_s, self.channel.id
+        if self.reset:
+            return self.failure
+        if len(times) < 2:
+            return self.failure or f"{id} was never read"
+        series = edges(times, joules, period)
+        if series is None:
+            seconds = float(times[-1] - times[0])
+            stuck = stuck_reason(self.channel, float(joules[-1] - joules[0]), seconds)
+            return stuck or self.failure or f"{id} moved too seldom to tell blocks apart"
+        silence = float(instants[-1] - series.times[-1])
+        pause = float(np.diff(times).max())
+        if silence > STUCK_PERIODS * period + 2 * pause:
+            return self.failure or (
+                f"the counter of {id} stopped moving {silence:.1f} s before the end"
+            )
+        return np.diff(_from_first(series, times, joules, period).at(instants))
+
+
 class CounterRecording(Recording):
     """Every read of a counter profiler since the recording began."""
 
     def __init__(self, profiler: Marker) -> None:
         self._profiler = profiler
-        self._times: list[list[float]] = [[] for _ in profiler.channels]
-        self._joules: list[list[float]] = [[] for _ in profiler.channels]
+        self.closed = False
+        # Packed: 16 bytes a read and channel, where two lists would take 64.
+        self._times = [array("d") for _ in profiler.channels]
+        self._joules = [array("d") for _ in profiler.channels]
         self._epochs = [epoch for _, _, _, epoch, _, _ in profiler.mark()]
         self._failures = [""] * len(profiler.channels)
         self._resets = [False] * len(profiler.channels)
@@ -80,36 +125,23 @@ class CounterRecording(Recording):
             for joules, failure in zip(self._joules, self._failures, strict=True)
         )
 
-    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
+    def readings(self, until_s: float) -> Sequence[CounterReadings]:
         """See ``Recording``."""
-        return [
-            (channel, self._channel(index, channel, instants))
-            for index, channel in enumerate(self._profiler.channels)
-        ]
+        return [self._kept(index, channel) for index, channel in enumerate(self._profiler.channels)]
 
-    def _channel(self, index: int, channel: Channel, borders: Vector) -> Vector | str:
-        failure = self._failures[index]
+    def _kept(self, index: int, channel: Channel) -> CounterReadings:
         joules = np.array(self._joules[index])
-        times = np.array(self._times[index][: len(joules)])  # an interrupt may come in between
-        period = self._profiler.grain_s(channel)
-        if self._resets[index]:
-            return failure
-        if len(times) < 2:
-            return failure or f"{channel.id} was never read"
-        series = edges(times, joules, period)
-        if series is None:
-            seconds = float(times[-1] - times[0])
-            stuck = stuck_reason(channel, float(joules[-1] - joules[0]), seconds)
-            return stuck or failure or f"{channel.id} moved too seldom to tell blocks apart"
-        silence = float(borders[-1] - series.times[-1])
-        pause = float(np.diff(times).max())
-        if silence > STUCK_PERIODS * period + 2 * pause:
-            return failure or (
-                f"the counter of {channel.id} stopped moving {silence:.1f} s before the end"
-            )
-        return np.diff(_from_first(series, times, joules, period).at(borders))
+        return CounterReadings(
+            channel,
+            self._profiler.grain_s(channel),
+            np.array(self._times[index])[: len(joules)],  # an interrupt may come in between
+            joules,
+            self._failures[index],
+            self._resets[index],
+        )
 
     def close(self) -> None:
         """Forget the readings."""
+        self.closed = True
         self._times.clear()
         self._joules.clear()

@@ -6,30 +6,22 @@ A plugin gives one raw read of one channel; everything between that and joules
 
 from __future__ import annotations
 
-import itertools
 import math
-import threading
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
-from .channels import (
-    DEFAULT_PERIOD_S,
-    LEAST_POWER_W,
-    SHORTEST_WINDOW_PERIODS,
-    Channel,
-    Reading,
-    stuck_reason,
-    too_short,
-)
+from .channels import Channel, Reading
 from .clock import Ticker
 from .counter_recording import CounterRecording, Mark
+from .counter_window import told
+from .edge_watch import FASTEST_S, EdgeWatch, OnceWindow, declared_s
 from .errors import LifecycleError, ReadingError
+from .looks import Look, Looks
 from .profiler import Profiler, Recording
-from .statistics import latch_window
-
-MAX_POWER_W = 5000.0
-"""No channel of one machine draws more; a counter that says so was reset."""
+from .unwrapping import MAX_POWER_W
 
 HEARTBEAT_S = 1.0
 """A read at least this often, so that a counter that stops moving is noticed."""
@@ -40,73 +32,8 @@ and a reset is taken for a wrap only if it comes within 1/40 of one (65,536 J, t
 least known, wraps after 13 s at MAX_POWER_W and after 234 s at 280 W)."""
 
 
-_EPOCHS = itertools.count()
-
-
-class _Counter:
-    """Unwraps one channel's raw counts into joules since it was opened."""
-
-    __slots__ = ("channel", "epoch", "joules", "moved", "plain", "raw", "seen", "sure_s", "unit")
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.raw: int | None = None
-        self.seen = math.inf
-        self.moved = -math.inf
-        self.joules = 0.0
-        self.epoch = next(_EPOCHS)
-        self.unit = channel.resolution_j
-        # More than this at once, or less than nothing, is looked at twice.
-        self.plain = round(MAX_POWER_W * DEFAULT_PERIOD_S / max(channel.resolution_j, 1e-15))
-        # A wrap cannot have passed unseen between two reads so close together.
-        self.sure_s = channel.wraps_at * self.unit / MAX_POWER_W if channel.wraps_at else math.inf
-
-    def add(self, time: float, raw: int) -> None:
-        """Count what has come since the read before.
-
-        Raises:
-            ReadingError: the count is negative, moved as no energy explains (back
-                without a wrap, or ahead faster than MAX_POWER_W), or may have
-                wrapped more than once since the read before.
-        """
-        last = self.raw
-        delta = min(raw, 0) if last is None else raw - last
-        if not 0 <= delta <= self.plain or time - self.seen > self.sure_s:
-            delta = self._explain(time, raw, delta)
-        self.joules += delta * self.unit
-        self.raw = raw
-        self.seen = self.moved = time
-
-    def _explain(self, time: float, raw: int, delta: int) -> int:
-        channel = self.channel
-        if not raw >= 0:  # NaN too
-            raise ReadingError(f"the counter of {channel.id} gave {raw}, which cannot be true")
-        last = raw - delta
-        if delta < 0 and channel.wraps_at:
-            delta += channel.wraps_at
-        # One update period of energy may appear at once, whatever the time between reads.
-        elapsed = max(time - self.seen, 0.0) + (channel.update_period_s or DEFAULT_PERIOD_S)
-        if delta < 0 or delta * channel.resolution_j > MAX_POWER_W * elapsed:
-            self._begin_anew(time, raw)
-            what = "went back" if raw < last else f"jumped within {elapsed:.3g} s"
-            raise ReadingError(
-                f"the counter of {channel.id} {what} from {last} to {raw}: "
-                "it was reset, or gave garbage"
-            )
-        pause = time - self.seen
-        if pause > self.sure_s and (delta + (channel.wraps_at or 0)) * self.unit <= (
-            MAX_POWER_W * pause
-        ):
-            self._begin_anew(time, raw)
-            raise ReadingError(
-                f"the counter of {channel.id} could not be read for {pause:.0f} s and may have "
-                "wrapped unseen meanwhile"
-            )
-        return delta
-
-    def _begin_anew(self, time: float, raw: int) -> None:
-        self.raw, self.seen, self.joules = raw, time, 0.0
-        self.epoch = next(_EPOCHS)
+LATEST_EDGE = 1.5
+"""The edge after a window is waited for so many update periods at most."""
 
 
 class CounterProfiler(Profiler):
@@ -118,9 +45,13 @@ class CounterProfiler(Profiler):
 
     swift: ClassVar[bool] = True
 
-    precise_ends: ClassVar[bool] = False
-    """Whether ``read_power`` is asked at both ends of a window; worth its time
-    on counters that move every 20 ms or less often."""
+    watched: bool = True
+    """Whether counters that move every 15 ms or less often are read in the background,
+    with their power, so that windows know the edges around their ends."""
+
+    waits_for_edge: bool = True
+    """Whether the energy of a window waits, one update period at most, for the edge
+    after its end; only on counters that are watched."""
 
     @abstractmethod
     def read(self, channel: Channel) -> int:
@@ -130,70 +61,91 @@ class CounterProfiler(Profiler):
             ReadingError: the read failed. Never return 0 instead.
         """
 
+    def reader(self, channel: Channel) -> Callable[[], Any]:
+        """A quick way to read the channel, bound once when the profiler is opened.
+
+        A plugin may bring one that does without looking the channel up each time. What it
+        gives goes through ``parse``, later; when it raises, ``read`` is asked instead.
+        """
+        return partial(self.read, channel)
+
+    def parse(self, channel: Channel, raw: Any) -> int:
+        """The count that is in what ``reader`` gave.
+
+        Raises:
+            ReadingError: there is none in it.
+        """
+        count: int = raw
+        return count
+
     def read_power(self, channel: Channel) -> float | None:
-        """Power of the channel at this instant, W; None where the source has none."""
+        """Power of the channel at this instant, W; None where the source has none.
+
+        Asked only on counters that are watched.
+        """
         return None
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
-        self._counters: tuple[_Counter, ...] = ()
+        self._looks = Looks(self, (), self.clock)
         self._ticker: Ticker | None = None
+        self._watch = EdgeWatch(())
+        self._watching = False
+        self._recordings: list[CounterRecording] = []
+        self._jitter = random.Random()  # noqa: S311  # no secret: it only breaks the rhythm
 
     def follow(self) -> None:
         """Read once, and again at least every ``HEARTBEAT_S`` seconds."""
-        self._counters = tuple(_Counter(channel) for channel in self.channels)
-        self.mark()
+        self._looks = Looks(self, self.channels, self.clock)
+        began = self.clock.now()
+        self._refuse_if_dead(self.mark())
+        self._watch = EdgeWatch(self.channels)
+        self._watch.spent(self.clock.now() - began)
         wraps = [
             channel.wraps_at * channel.resolution_j / MAX_POWER_W / HEARTBEATS_A_WRAP
             for channel in self.channels
             if channel.wraps_at
         ]
         period = min([HEARTBEAT_S, *wraps])
-        self._ticker = self.clock.repeat(self._heartbeat, lambda: period)
+        self._watching = self.watched and bool(self._watch.slow)
+        self._ticker = self.clock.repeat(self._heartbeat, lambda: min(period, self._delay_s()))
 
     def unfollow(self) -> None:
         """End the background reads."""
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
-        self._counters = ()
+        try:
+            for window in self._watch.untold():
+                self._tell(window)
+        finally:
+            self._looks.close()
 
     def _heartbeat(self) -> None:
-        self.mark()
+        began = self.clock.now()
+        self._recordings = [r for r in self._recordings if not r.closed]
+        watching = self._watching and not self._recordings
+        marks = self._look_with_power()[0] if watching else self.mark()
+        self._watch.add(marks, keep=watching)
+        self._watch.spent(self.clock.now() - began)
+        self._watching = self.watched and bool(self._watch.slow)
+
+    def _delay_s(self) -> float:
+        if not self.watched or self._recordings:
+            return math.inf
+        # Regular reads would stay in step with a counter of a multiple of their period.
+        return self._watch.delay_s(self.clock.now()) * self._jitter.uniform(0.5, 1.5)
 
     def mark(self) -> list[Mark]:
         """Read every channel now; a failed one is marked with its reason."""
-        now = self.clock.now
-        read = self.read
-        marks: list[Mark] = []
-        # This is what a window costs: `with` would take three times as long as the lock.
-        self._lock.acquire()
-        try:
-            before = now()
-            for counter in self._counters:
-                try:
-                    raw = read(counter.channel)
-                    after = now()
-                    if raw != counter.raw:
-                        counter.add(after, raw)
-                    else:
-                        counter.seen = after
-                # Any fault of a plugin: it must end neither the heartbeat nor the user's work.
-                except Exception as error:  # noqa: BLE001
-                    failure = _why(error, counter.channel)
-                    marks.append((before, before, counter.joules, counter.epoch, None, failure))
-                    before = now()
-                else:
-                    marks.append((before, after, counter.joules, counter.epoch, None, ""))
-                    # Looking at the clock again would cost more than what has passed since.
-                    before = after
-        finally:
-            self._lock.release()
-        return marks
+        looks = self._looks
+        return looks.marks(looks.look())
 
-    def _mark_with_power(self) -> list[Mark]:
-        return list(map(self._with_power, self.channels, self.mark()))
+    def _look_with_power(self) -> tuple[list[Mark], list[float]]:
+        """Marks, and when each counter had last been seen to move."""
+        looks = self._looks
+        look = looks.look()
+        return list(map(self._with_power, self.channels, looks.marks(look))), looks.moved(look)
 
     def _with_power(self, channel: Channel, mark: Mark) -> Mark:
         before, after, joules, epoch, _, failure = mark
@@ -204,63 +156,98 @@ class CounterProfiler(Profiler):
         except Exception:  # noqa: BLE001  # the energy is known; without the power it is so less well
             return mark
 
-    def begin(self) -> list[Mark]:
+    def begin(self) -> Look | OnceWindow:
         """Read the channels at the beginning of a window."""
         if self._channels is None:
-            raise LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
-        return self._mark_with_power() if self.precise_ends else self.mark()
+            raise self._closed()
+        if self._watching:
+            return self._watch.begin(self._look_with_power()[0])
+        return self._looks.look()
 
-    def finish(self, begun: list[Mark]) -> Callable[[], Sequence[Reading]]:
+    def finish(self, begun: Look | OnceWindow) -> Callable[[], Sequence[Reading]]:
         """Read them again; the joules in between are worked out when asked for."""
-        marks = self._mark_with_power() if self.precise_ends else self.mark()
-        channels = self.channels
-        moved = [counter.moved for counter in self._counters]
-        return lambda: list(map(_reading, channels, begun, marks, moved))
+        if self._channels is None:
+            raise self._closed()
+        if isinstance(begun, OnceWindow):
+            marks, begun.moved = self._look_with_power()
+            self._watch.end(begun, marks)
+            return partial(self._tell, begun)
+        looks = self._looks
+        return partial(_told, looks, self._watch, begun, looks.look())
 
-    def end(self, begun: list[Mark]) -> Sequence[Reading]:
+    def _closed(self) -> LifecycleError:
+        return LifecycleError(f"the profiler {self.name!r} is not open: call open() first")
+
+    def _tell(self, window: OnceWindow) -> Sequence[Reading]:
+        if window.readings is None:
+            if self.waits_for_edge and self.is_open:
+                self._wait_for_edges(window)
+            watch = self._watch
+            window.readings = [
+                told(
+                    channel,
+                    watch.period_s(index),
+                    window.start[index],
+                    window.stop[index],
+                    window.moved[index],
+                    watch.reads(index, window),
+                )
+                for index, channel in enumerate(watch.channels)
+            ]
+        return window.readings
+
+    def await_edges(self) -> None:
+        """Return when every counter that is watched has been seen to move, or will not.
+
+        A window that begins now knows the edge before it; one that begins right
+        after opening does not.
+        """
+        if self._watching:
+            self._heartbeat()
+            self._wait_for_moves(self.mark(), self.clock.now())
+
+    def _wait_for_edges(self, window: OnceWindow) -> None:
+        self._wait_for_moves(window.stop, window.stop_s)
+
+    def _wait_for_moves(self, since: Sequence[Mark], since_s: float) -> None:
+        watch = self._watch
+        slow = watch.slow
+        latest = since_s + LATEST_EDGE * max(map(watch.period_s, slow), default=0.0)
+        while self.clock.now() < latest and not all(
+            watch.closed(index, since[index]) for index in slow
+        ):
+            self.clock.sleep(FASTEST_S)
+            self._heartbeat()
+
+    def end(self, begun: Look | OnceWindow) -> Sequence[Reading]:
         """Read them again and tell the joules in between."""
         return self.finish(begun)()
 
     def grain_s(self, channel: Channel) -> float:
-        """The update period of the counter."""
-        return channel.update_period_s or DEFAULT_PERIOD_S
+        """The update period of the counter, as it was seen to move or else as declared."""
+        for index, known in enumerate(self._watch.channels):
+            if known.id == channel.id:
+                return self._watch.period_s(index)
+        return declared_s(channel)
+
+    def _refuse_if_dead(self, marks: Sequence[Mark]) -> None:
+        failures = [failure for *_, failure in marks if failure]
+        if failures and len(failures) == len(marks):
+            raise ReadingError(
+                f"the profiler {self.name!r} opens, but none of its channels can be read "
+                f"({'; '.join(failures)}). `greenai devices` tells what else there is"
+            )
 
     def record(self) -> Recording:
         """Keep every read from now on, to be cut into blocks."""
-        return CounterRecording(self)
+        recording = CounterRecording(self)
+        self._recordings.append(recording)
+        return recording
 
 
-def _why(error: Exception, channel: Channel) -> str:
-    if isinstance(error, (ReadingError, OSError)) and str(error):
-        return str(error)
-    return f"{channel.id} could not be read ({type(error).__name__}: {error})"
-
-
-def _reading(channel: Channel, start: Mark, stop: Mark, moved: float) -> Reading:
-    start_from, start_to, start_j, start_epoch, start_w, start_failure = start
-    stop_from, stop_to, stop_j, stop_epoch, stop_w, stop_failure = stop
-    failure = start_failure or stop_failure
-    if not failure and start_epoch != stop_epoch:
-        failure = (
-            f"the counter of {channel.id} was reset, could not be read for long, or was opened "
-            "again inside the window"
-        )
-    if failure:
-        return Reading(channel, None, reason=failure)
-    duration = (stop_from + stop_to - start_from - start_to) / 2
-    counted = stop_j - start_j
-    period = channel.update_period_s or DEFAULT_PERIOD_S
-    # It may have stopped before the window began, or in the middle of it.
-    stuck = stuck_reason(channel, 0.0, stop_to - max(moved, start_from))
-    if stuck:
-        return Reading(channel, None, reason=stuck)
-    if duration < SHORTEST_WINDOW_PERIODS * period:
-        return Reading(channel, None, reason=too_short(channel, period, duration))
-    if counted == 0.0 and duration > channel.resolution_j / LEAST_POWER_W:
-        reason = (
-            f"the counter of {channel.id} did not move in {duration:.3g} s: it is slower than it "
-            "says, and the window too short to tell. Repeat the work inside the window"
-        )
-        return Reading(channel, None, reason=reason)
-    energy, u = latch_window(counted, duration, period, channel.resolution_j, start_w, stop_w)
-    return Reading(channel, max(energy, 0.0), u)
+def _told(looks: Looks, watch: EdgeWatch, begun: Look, ended: Look) -> Sequence[Reading]:
+    starts, stops, moved = looks.marks(begun), looks.marks(ended), looks.moved(ended)
+    return [
+        told(channel, watch.period_s(index), starts[index], stops[index], moved[index])
+        for index, channel in enumerate(watch.channels)
+    ]

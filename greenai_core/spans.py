@@ -5,19 +5,49 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .blocks import Source
-from .channels import Reading, window_result
-from .clock import Clock
+from .channels import Reading
+from .clock import SUSPENDED_S, Clock, boot_clock
 from .errors import LifecycleError
+from .kept_windows import KeptReading, KeptWindow
 from .results import ChannelEnergy, MissingChannel, WindowResult
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+ASLEEP = (
+    "the machine was suspended for {:.1f} s inside the window: what was used meanwhile, and by "
+    "what, is not known"
+)
+
 Tell: TypeAlias = Callable[[], Sequence[Reading]]
+
+
+class WindowPlan(NamedTuple):
+    """What all windows over the same sources have in common, so that none works it out.
+
+    Attributes:
+        order: in which windows begin the sources; they end in reverse.
+        slow: whether there is one whose readings are waited for when the window ends.
+        now: the time, s.
+        boot: time that goes on while the machine is suspended, s.
+    """
+
+    order: tuple[Source, ...]
+    slow: bool
+    now: Callable[[], float]
+    boot: Callable[[], float]
+
+
+def planned(sources: Sequence[Source], clock: Clock) -> WindowPlan:
+    """The plan of windows over open sources."""
+    # What takes long to begin goes first, and ends last: its time is in no other's window.
+    order = sorted(sources, key=lambda source: (source.profiler.nests, source.profiler.swift))
+    slow = not all(source.profiler.swift for source in order)
+    return WindowPlan(tuple(order), slow, clock.now, boot_clock(clock))
 
 
 class Window:
@@ -30,6 +60,8 @@ class Window:
     _begun: list[tuple[Source, Any]] | None = None
     _duration: float | None = None
     _result: WindowResult | None = None
+    _kept: KeptWindow | None = None
+    _ended: list[tuple[Source, Tell]]
 
     def __init__(
         self,
@@ -37,26 +69,28 @@ class Window:
         sources: Sequence[Source],
         clock: Clock,
         accelerators: Collection[str] | None,
+        plan: WindowPlan | None = None,
     ) -> None:
         self.name = name
         self._sources = sources
-        self._clock = clock
+        self._plan = planned(sources, clock) if plan is None else plan
         self._accelerators = accelerators
 
     def __enter__(self) -> Self:
         if self._begun is not None:
             raise LifecycleError(f"the window {self.name!r} is open already: make another one")
         settle()
-        self._duration = self._result = None
-        self._begun = []
+        self._duration = self._result = self._kept = None
+        begun = self._begun = []
         try:
-            # What takes long to begin goes first, and ends last: its time is in no other's window.
-            for source in sorted(self._sources, key=_quickness):
-                self._begun.append((source, source.profiler.begin()))
+            for source in self._plan.order:
+                begun.append((source, source.profiler.begin()))
         except BaseException:
             self._end()
             raise
-        self._start = self._clock.now()
+        self._start = self._plan.now()
+        # Whatever holds this thread up between two looks makes the suspension look shorter.
+        self._suspended = self._plan.boot() - self._start
         return self
 
     def __exit__(
@@ -68,21 +102,41 @@ class Window:
         try:
             settle()
         finally:
-            self._duration = self._clock.now() - self._start
+            boot_s = self._plan.boot()
+            ended = self._plan.now()
+            self._duration = ended - self._start
+            self._suspended = boot_s - ended - self._suspended
             self._end()
 
     def _end(self) -> None:
         begun, self._begun = self._begun or [], None
-        self._ended = {id(source): _finish(source, state) for source, state in reversed(begun)}
-        for source, _ in begun:
-            if not source.profiler.swift:
-                self._ended[id(source)] = _told(source, self._ended[id(source)])
+        ended = self._ended = []
+        for source, state in reversed(begun):
+            try:
+                ended.append((source, source.profiler.finish(state)))
+            # Whatever is wrong with it, the others must end too; becomes the reason.
+            except Exception as error:  # noqa: BLE001
+                ended.append((source, _lost(source, error)))
+        if self._plan.slow:
+            self._ended = [
+                (source, tell if source.profiler.swift else _told(source, tell))
+                for source, tell in reversed(ended)
+            ]
 
-    def _readings(self) -> Iterator[tuple[str, Reading]]:
+    def _readings(self, duration_s: float) -> Iterator[KeptReading]:
+        ended = {id(source): tell for source, tell in self._ended}
         for source in self._sources:
-            for reading in self._ended[id(source)]():
+            for reading in ended[id(source)]():
                 if reading.channel in source.channels:
-                    yield source.profiler.name, reading
+                    known = self._unless_suspended(reading)
+                    channel = source.corrected(known, duration_s).channel
+                    line = source.line(channel.id)
+                    yield KeptReading(source.profiler.name, channel, known, *line)
+
+    def _unless_suspended(self, reading: Reading) -> Reading:
+        if self._suspended <= SUSPENDED_S:
+            return reading
+        return Reading(reading.channel, None, reason=ASLEEP.format(self._suspended))
 
     @property
     def result(self) -> WindowResult:
@@ -91,13 +145,25 @@ class Window:
         Raises:
             LifecycleError: it has not ended.
         """
-        if self._duration is None:
-            raise LifecycleError(f"the window {self.name!r} has not ended yet")
         if self._result is None:
-            self._result = window_result(
-                self.name, self._duration, list(self._readings()), self._accelerators
-            )
+            self._result = self.kept.result()
         return self._result
+
+    @property
+    def kept(self) -> KeptWindow:
+        """What the figures follow from.
+
+        Raises:
+            LifecycleError: it has not ended.
+        """
+        duration = self._duration
+        if duration is None:
+            raise LifecycleError(f"the window {self.name!r} has not ended yet")
+        if self._kept is None:
+            among = None if self._accelerators is None else tuple(self._accelerators)
+            readings = tuple(self._readings(duration))
+            self._kept = KeptWindow(self.name, duration, readings, among)
+        return self._kept
 
     @property
     def energy_j(self) -> float | None:
@@ -118,18 +184,6 @@ class Window:
     def missing(self) -> tuple[MissingChannel, ...]:
         """Channels without a figure, and why."""
         return self.result.missing
-
-
-def _quickness(source: Source) -> tuple[bool, bool]:
-    return source.profiler.nests, source.profiler.swift
-
-
-def _finish(source: Source, begun: Any) -> Tell:
-    """End one profiler's part; whatever is wrong with it, the others must end too."""
-    try:
-        return source.profiler.finish(begun)
-    except Exception as error:  # noqa: BLE001  # becomes the reason why there is no figure
-        return _lost(source, error)
 
 
 def _told(source: Source, tell: Tell) -> Tell:

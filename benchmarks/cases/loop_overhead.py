@@ -12,6 +12,7 @@ from cases.outcome import Outcome
 from cases.rapl_window import tree_in_session
 from cases.timing import scaled
 from greenai_core.clock import SYSTEM_CLOCK
+from greenai_core.conditions import observer
 from greenai_core.loop import LoopSettings, run_loop
 from greenai_core.session import Session
 
@@ -91,5 +92,8 @@ def _ours(session: Session, seconds: float) -> tuple[list[float], float]:
     settings = LoopSettings(
         precision=1e-9, min_time_s=seconds, max_time_s=seconds, warm_up_s=seconds / 10
     )
-    run = run_loop(spin, session.sources, session.contains, SYSTEM_CLOCK, settings)
+    watcher = observer([source.profiler for source in session.sources], SYSTEM_CLOCK)
+    run = run_loop(
+        spin, session.sources, session.contains, SYSTEM_CLOCK, settings, observer=watcher
+    )
     return spin.intervals(), run.self_cost_share

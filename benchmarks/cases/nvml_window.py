@@ -19,9 +19,10 @@ outcome tells what was measured."""
 
 
 class EnergyOnly(NvmlProfiler):
-    """Without the power at both ends: the energy counter alone, as in the bare calls."""
+    """Not watched in the background: the energy counter alone, as in the bare calls."""
 
-    precise_ends = False
+    watched = False
+    waits_for_edge = False
 
 
 def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
@@ -52,6 +53,7 @@ def _compare(latency_s: float, batches: int, calls: int) -> Comparison:
         import pynvml
 
         with Session([EnergyOnly()]) as session:
+            session.notes()  # by then the counter was compared with the power
             handle = pynvml.nvmlDeviceGetHandleByIndex(0)
             return compare(_bare(pynvml, handle), _ours(session), batches, calls)
 

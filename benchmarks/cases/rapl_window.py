@@ -42,10 +42,7 @@ def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
 @contextmanager
 def tree_in_session() -> Iterator[tuple[PowercapTree, Session]]:
     """Two sockets with DRAM, open in a session, standing still."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        PowercapTree.xeon(Path(folder) / "powercap") as tree,
-    ):
+    with tree_on_disk() as tree:
         ticker = tree.drive(SYSTEM_CLOCK)
         try:
             session = Session([RaplProfiler(root=tree.root, cpuinfo=tree.cpuinfo)]).open()
@@ -55,6 +52,16 @@ def tree_in_session() -> Iterator[tuple[PowercapTree, Session]]:
             yield tree, session
         finally:
             session.close()
+
+
+@contextmanager
+def tree_on_disk() -> Iterator[PowercapTree]:
+    """Two sockets with DRAM, standing still."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        PowercapTree.xeon(Path(folder) / "powercap") as tree,
+    ):
+        yield tree
 
 
 def bare_at_rest(fds: list[int]) -> Callable[[int], float]:

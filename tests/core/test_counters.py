@@ -2,7 +2,9 @@
 
 import errno
 import itertools
+import math
 import random
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -223,20 +225,18 @@ def test_interval_holds_the_truth(period_s, window_s, cell):
 
 
 def test_power_at_the_ends_corrects_the_latch():
-    """A load that starts with the window on a 100 ms counter: the known power mends it."""
+    """A load that starts with the window on a 100 ms counter: the known power mends it.
 
-    class Precise(SimulatedCounterProfiler):
-        precise_ends = True
-
+    The counter was opened right before, so that no edge before the window was seen.
+    """
     errors = []
     for phase in np.linspace(0.0, 0.1, 200, endpoint=False):
         profile = Step(70.0, 400.0, 1.0)
         counter = nvml_counter(profile, latch=Latch(0.1, phase_s=float(phase)))
-        profiler = Precise(counters=[counter], tells_power=True)
-        clock = VirtualClock()
-        profiler.open(clock)
+        profiler = SimulatedCounterProfiler(counters=[counter], tells_power=True)
         # The instant before the step: the power just before the window is the idle one.
-        clock.sleep(1.0 - 1e-9)
+        profiler.open(VirtualClock(1.0 - 1e-9))
+        clock = profiler.clock
         begun = profiler.begin()
         clock.sleep(0.35)
         (reading,) = profiler.end(begun)
@@ -244,6 +244,168 @@ def test_power_at_the_ends_corrects_the_latch():
     assert abs(np.mean(errors)) < 0.005
     naive = -(400.0 - 70.0) * 0.05 / (400.0 * 0.35)
     assert naive == pytest.approx(-0.118, abs=0.001), "what it would be without"
+
+
+class Bound(SimulatedCounterProfiler):
+    """Reads as plugins in a hurry do: bound once, parsed later."""
+
+    asked = 0
+    parsed = 0
+
+    def reader(self, channel):
+        def read():
+            self.asked += 1
+            if self.asked in self.broken:
+                raise KeyError("no sensor says this")
+            return str(self.counters[channel.id].read(self.clock)).encode()
+
+        return read
+
+    broken = ()
+
+    def parse(self, channel, raw):
+        self.parsed += 1
+        try:
+            return int(raw)
+        except ValueError as error:
+            raise ReadingError(f"{channel.id} holds {raw!r}") from error
+
+
+def test_what_a_window_reads_is_parsed_when_it_is_asked_for():
+    profiler = Bound(counters=[rapl_counter(Constant(80.0))])
+    profiler.watched = False  # nor reads it more often at first, to learn the counter's pace
+    clock = VirtualClock()
+    profiler.open(clock)
+    begun = profiler.begin()
+    clock.sleep(0.5)
+    tell = profiler.finish(begun)
+    assert (profiler.asked, profiler.parsed) == (2, 0)
+    clock.sleep(0.1)
+    profiler.close()
+    (reading,) = tell()
+    assert reading.energy_j == pytest.approx(40.0, abs=0.1)
+    assert tell() == [reading]
+
+
+def test_looks_that_nobody_asks_for_are_worked_off_in_time():
+    """In order, so that no wrap is missed, and before they take much memory."""
+    counter = rapl_counter(Constant(80.0), wraps_at=20_000_000)
+    profiler = Bound(counters=[counter, rapl_counter(Constant(30.0), "cpu:1/package")])
+    clock = VirtualClock()
+    profiler.open(clock)
+    outer = profiler.begin()
+    tells = []
+    for _ in range(2000):
+        begun = profiler.begin()
+        clock.sleep(0.001)
+        tells.append(profiler.finish(begun))
+    assert profiler.parsed > 3000
+    first, second = profiler.end(outer)
+    assert first.energy_j == pytest.approx(160.0, abs=0.2)
+    assert second.energy_j == pytest.approx(60.0, abs=0.1)
+
+
+def test_the_latest_window_may_be_asked_first():
+    profile = SquareWave(10.0, 200.0, 0.7)
+    profiler, clock = opened(rapl_counter(profile))
+    tells = []
+    for _ in range(4):
+        start, begun = clock.now(), profiler.begin()
+        clock.sleep(0.15)
+        tells.append((profile.energy(start, clock.now()), profiler.finish(begun)))
+    for truth, tell in reversed(tells):
+        (reading,) = tell()
+        assert reading.energy_j == pytest.approx(truth, abs=0.3)
+
+
+def test_a_bound_reader_that_fails_leaves_it_to_read():
+    """The quick way may fail with anything; the way that explains itself goes on."""
+    profiler = Bound(counters=[rapl_counter(Constant(80.0))])
+    profiler.broken = range(2, 10**9)
+    profiler.open(VirtualClock())
+    for _ in range(3):
+        (reading,) = window(profiler, 1.0)
+        assert reading.energy_j == pytest.approx(80.0, abs=0.1)
+
+
+def test_garbage_that_is_found_when_parsing_costs_only_its_own_channel():
+    fault = Gives(1.5, 2.5, value=math.nan)
+    profiler = Bound(
+        counters=[
+            rapl_counter(Constant(80.0), "cpu:0/package", faults=(fault,)),
+            rapl_counter(Constant(30.0), "cpu:1/package"),
+        ]
+    )
+    clock = VirtualClock()
+    profiler.open(clock)
+    begun = profiler.begin()
+    clock.sleep(2.0)
+    tell = profiler.finish(begun)
+    clock.sleep(2.0)
+    bad, good = tell()
+    assert bad.energy_j is None
+    assert "holds b'nan'" in bad.reason
+    assert good.energy_j == pytest.approx(60.0, abs=0.1)
+    again, _ = window(profiler, 1.0)
+    assert again.energy_j == pytest.approx(80.0, abs=0.1)
+
+
+def test_slow_channels_are_each_stamped_with_their_own_middle():
+    """Two reads of 0.2 s each: the second is true 0.2 s after the first."""
+    slow = (Slow(1.0, seconds=0.2),)
+    profiler, clock = opened(
+        rapl_counter(Constant(50.0), "cpu:0/package", faults=slow),
+        rapl_counter(Constant(50.0), "cpu:1/package", faults=slow),
+    )
+    clock.sleep(1.0)
+    for _ in range(2):
+        first, second = ((before + after) / 2 for before, after, *_ in profiler.mark())
+        assert second - first == pytest.approx(0.2)
+
+
+def test_threads_that_read_at_once_lose_and_invent_nothing():
+    """Each read is one unit more than the one before, whoever reads."""
+    count = itertools.count()
+    channel = rapl_counter(Constant(1.0)).channel
+
+    class Counting(CounterProfiler):
+        name = "counting"
+
+        def connect(self):
+            return [channel]
+
+        def disconnect(self):
+            pass
+
+        def read(self, channel):
+            return next(count)
+
+    def work(told):
+        for _ in range(500):
+            marks = profiler.finish(profiler.begin())
+            told.append(marks)
+
+    profiler = Counting()
+    profiler.open()
+    lists = [[] for _ in range(4)]
+    threads = [threading.Thread(target=work, args=(told,)) for told in lists]
+    (start,) = profiler.mark()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (stop,) = profiler.mark()
+    reads = next(count)
+    profiler.close()
+    assert not any(
+        reading.reason.startswith("the counter") and "went back" in reading.reason
+        for told in lists
+        for tell in told
+        for reading in tell()
+    )
+    assert start[3] == stop[3], "it was never taken for reset"
+    assert reads > 4 * 500 * 2
+    assert stop[2] - start[2] <= reads * channel.resolution_j
 
 
 def test_windows_shorter_than_the_counter_are_refused():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import pread
 from pathlib import Path
@@ -122,12 +123,26 @@ class RaplProfiler(CounterProfiler):
         Raises:
             ReadingError: the file cannot be read, or holds no number.
         """
-        content = b""
         try:
             content = pread(self._fds[channel.id], 32, 0)
-            return int(content)
-        except (OSError, ValueError) as error:
-            raise ReadingError(self._complaint(channel, content, error)) from error
+        except OSError as error:
+            raise ReadingError(self._complaint(channel, b"", error)) from error
+        return self.parse(channel, content)
+
+    def reader(self, channel: Channel) -> Callable[[], bytes]:
+        """Reads the open file."""
+        return functools.partial(pread, self._fds[channel.id], 32, 0)
+
+    def parse(self, channel: Channel, raw: bytes) -> int:
+        """The count in µJ.
+
+        Raises:
+            ReadingError: the file holds no number.
+        """
+        try:
+            return int(raw)
+        except ValueError as error:
+            raise ReadingError(self._complaint(channel, raw, error)) from error
 
     def _complaint(self, channel: Channel, content: bytes, error: Exception) -> str:
         file = self._files.get(channel.id)
