@@ -6,6 +6,7 @@ that simulated hardware can bring its own and a test of an hour takes no time.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -35,9 +36,12 @@ class Clock(Protocol):
 
 
 class _ThreadTicker:
-    def __init__(self, call: Callable[[], None], delay: Callable[[], float]) -> None:
+    def __init__(
+        self, call: Callable[[], None], delay: Callable[[], float], spent_s: list[float]
+    ) -> None:
         self._call = call
         self._delay = delay
+        self._spent_s = spent_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="greenai-reader", daemon=True)
         self._thread.start()
@@ -46,6 +50,7 @@ class _ThreadTicker:
         due = time.perf_counter() + self._delay()
         while not self._stop.wait(max(0.0, due - time.perf_counter())):
             self._call()
+            self._spent_s[0] = time.thread_time()
             # From the planned instant, not from now: the period must not drift.
             due = max(due + self._delay(), time.perf_counter())
 
@@ -56,14 +61,61 @@ class _ThreadTicker:
 
 
 class SystemClock:
-    """The monotonic clock of the machine (``time.perf_counter``)."""
+    """The monotonic clock of the machine (``time.perf_counter``).
+
+    It stands still while the machine is suspended; ``boot_time``, on Linux, does not.
+    """
 
     now = staticmethod(time.perf_counter)
     sleep = staticmethod(time.sleep)
+    thread_time = staticmethod(time.thread_time)
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        boot_time = staticmethod(functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME))
+    else:
+        boot_time = now
+
+    def __init__(self) -> None:
+        self._spent_s: list[list[float]] = []
 
     def repeat(self, call: Callable[[], None], delay: Callable[[], float]) -> Ticker:
         """Call ``call`` from a daemon thread, ``delay()`` seconds apart."""
-        return _ThreadTicker(call, delay)
+        spent: list[float] = [0.0]
+        self._spent_s.append(spent)
+        return _ThreadTicker(call, delay, spent)
+
+    def repeated_s(self) -> float:
+        """CPU time of all repeated calls so far, s."""
+        return sum(spent[0] for spent in self._spent_s)
 
 
 SYSTEM_CLOCK = SystemClock()
+
+SUSPENDED_S = 0.1
+"""A suspended machine takes longer to come back; clocks read one after the other differ by less."""
+
+
+def boot_clock(clock: Clock) -> Callable[[], float]:
+    """Time that goes on while the machine is suspended; the clock itself where there is none.
+
+    A clock that knows such a time has it as ``boot_time``.
+    """
+    found: Callable[[], float] = getattr(clock, "boot_time", clock.now)
+    return found
+
+
+def repeated_s(clock: Clock) -> float:
+    """CPU time, s, of the calls that the clock has repeated so far; 0 where it does not tell.
+
+    A clock that knows it has it as ``repeated_s``.
+    """
+    told: Callable[[], float] = getattr(clock, "repeated_s", lambda: 0.0)
+    return told()
+
+
+def suspended_s(clock: Clock) -> float:
+    """Seconds that the machine was suspended since an arbitrary start.
+
+    The least of a few looks, since this thread may have to wait between two of them.
+    """
+    boot = boot_clock(clock)
+    return min(boot() - clock.now() for _ in range(3))

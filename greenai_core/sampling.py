@@ -2,141 +2,22 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import random
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
-import numpy as np
-
-from .channels import SHORTEST_WINDOW_PERIODS, Channel, Reading, too_short
+from .channels import (
+    Channel,
+    Reading,
+)
 from .clock import Ticker
 from .errors import LifecycleError, ReadingError
+from .power_series import PowerReadings, PowerSeries, PowerWindow
 from .profiler import Profiler, Recording, finite
-from .statistics import Indices, Vector, trapezoid_variance
-
-MAX_GAP_PERIODS = 5
-"""A hole in the samples longer than this many periods is a hole, not a held value."""
-
-
-END_FACTOR = 1.5
-"""A load that begins and ends with a window errs the same way at both ends: half of
-each step, together up to 2.4 standard uncertainties of jumps that know nothing of
-the window, and 2 of these."""
-
-FEW_SAMPLES = 16
-"""With fewer, all that the samples differ by may be noise."""
-
-
-class PowerSeries:
-    """Samples of one channel's power, and the energy between any two instants."""
-
-    def __init__(self, channel: Channel, period_s: float) -> None:
-        self.channel = channel
-        self.period_s = period_s
-        self.times: list[float] = []
-        self.watts: list[float] = []
-        self.failure = ""
-
-    def add(self, time: float, watts: float) -> None:
-        """Append a sample; samples are dropped that are not later than the last one."""
-        if not self.times or time > self.times[-1]:
-            self.times.append(time)
-            self.watts.append(watts)
-
-    def trim(self, before: float) -> None:
-        """Forget what no window that is still open can need."""
-        keep = bisect.bisect_right(self.times, before) - 1
-        if keep > 1000:
-            del self.times[:keep], self.watts[:keep]
-
-    def energy(self, start: float, end: float) -> tuple[float, float]:
-        """Joules between two instants and their standard uncertainty.
-
-        Trapezoids between samples; the last value is held to each end. The
-        power is taken as free to jump anywhere between two samples, at the ends
-        of the window just there; and what moves too fast for the samples is
-        seen in their noise.
-
-        Raises:
-            ReadingError: samples are missing for too long a part of it.
-        """
-        first = max(bisect.bisect_right(self.times, start) - 1, 0)
-        last = bisect.bisect_left(self.times, end)
-        times, watts = self.times[first : last + 1], self.watts[first : last + 1]
-        self._check_gaps(times, start, end)
-        corners = [(start, _power_at(times, watts, start))]
-        corners += [(t, w) for t, w in zip(times, watts, strict=True) if start < t < end]
-        corners += [(end, _power_at(times, watts, end))]
-        joules = variance = squares = 0.0
-        for (t0, w0), (t1, w1) in pairwise(corners):
-            joules += (w0 + w1) / 2 * (t1 - t0)
-            squares += (t1 - t0) ** 2
-        for (t0, w0), (t1, w1) in pairwise(corners[1:-1]):
-            variance += trapezoid_variance(w0, w1, t1 - t0)
-        for outer_w, (t0, w0), instant in (
-            (watts[0], corners[1], start),
-            (watts[-1], corners[-2], end),
-        ):
-            variance += END_FACTOR * trapezoid_variance(outer_w, w0, t0 - instant)
-        variance += squares * _noise(watts)
-        if len(corners) < 7:
-            # Fewer than five samples inside say little of how the power moved there.
-            variance += joules**2 / 12
-        return joules, math.sqrt(variance)
-
-    def check_alive(self, start: float, end: float) -> None:
-        """Refuse samples that are zero throughout.
-
-        Raises:
-            ReadingError: the source told no power at all between the two instants.
-        """
-        first = max(bisect.bisect_right(self.times, start) - 1, 0)
-        last = bisect.bisect_left(self.times, end)
-        watts = self.watts[first : last + 1]
-        if watts and not any(watts):
-            raise ReadingError(
-                f"{self.channel.id} told 0 W all the time, and nothing that is on uses no energy: "
-                "it sees another circuit, or less than it can tell"
-            )
-
-    def _check_gaps(self, times: Sequence[float], start: float, end: float) -> None:
-        seen = [*times]
-        if not seen or seen[0] > start:
-            seen.insert(0, start)
-        if seen[-1] < end:
-            seen.append(end)
-        gap = max((b - a for a, b in pairwise(seen)), default=0.0)
-        if not times or gap > MAX_GAP_PERIODS * self.period_s:
-            raise ReadingError(
-                f"{self.channel.id} gave no power for {gap:.1f} s of the window"
-                + (f": {self.failure}" if self.failure else "")
-            )
-
-
-def _noise(watts: Sequence[float]) -> float:
-    """Variance of what differs from one sample to the next and is gone again, W².
-
-    Neighbouring steps of white noise undo each other: their product is −σ² on
-    average. Those of power that the samples can follow do not.
-    """
-    if len(watts) < 3:
-        return 0.0
-    steps = np.diff(watts)
-    # Student's t over the normal quantile, squared, is about 1 + 3/ν for few samples.
-    few = 1 + 3 / (len(steps) - 1)
-    noise = max(-float(np.mean(steps[1:] * steps[:-1])), 0.0)
-    if len(watts) < FEW_SAMPLES:
-        noise = max(noise, float(np.var(watts, ddof=1)))
-    return few * noise
-
-
-def _power_at(times: Sequence[float], watts: Sequence[float], instant: float) -> float:
-    return float(np.interp(instant, times, watts))
 
 
 class _SeriesRecording(Recording):
@@ -147,19 +28,10 @@ class _SeriesRecording(Recording):
     def tick(self) -> None:
         self._profiler.pull()
 
-    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
-        self._profiler.catch_up(float(instants[-1]))
+    def readings(self, until_s: float) -> Sequence[PowerReadings]:
+        self._profiler.catch_up(until_s)
         with self._profiler.lock:  # samples are added and forgotten by other threads
-            return [self._channel(series, instants) for series in self._profiler.series]
-
-    @staticmethod
-    def _channel(series: PowerSeries, instants: Vector) -> tuple[Channel, Vector | str]:
-        try:
-            series.check_alive(float(instants[0]), float(instants[-1]))
-            blocks = [series.energy(float(a), float(b))[0] for a, b in pairwise(instants)]
-        except ReadingError as error:
-            return series.channel, str(error)
-        return series.channel, np.array(blocks)
+            return [PowerReadings.of(series, self._begun.time) for series in self._profiler.series]
 
     def close(self) -> None:
         self._profiler.forget(self._begun)
@@ -228,21 +100,13 @@ class _SeriesProfiler(Profiler):
         if not self.is_open:
             raise LifecycleError(f"the profiler {self.name!r} was closed inside the window")
         self.catch_up(now)
-        readings = []
         with self.lock:
-            for series in self.series:
-                try:
-                    if now - begun.time < SHORTEST_WINDOW_PERIODS * series.period_s:
-                        reason = too_short(series.channel, series.period_s, now - begun.time)
-                        raise ReadingError(reason)
-                    series.check_alive(begun.time, now)
-                    energy, u = series.energy(begun.time, now)
-                except ReadingError as error:
-                    readings.append(Reading(series.channel, None, reason=str(error)))
-                else:
-                    readings.append(Reading(series.channel, energy, u))
+            shown = [
+                PowerWindow(PowerReadings.of(series, begun.time), begun.time, now)
+                for series in self.series
+            ]
         self.forget(begun)
-        return readings
+        return [replace(window.reading(), evidence=window) for window in shown]
 
     def record(self) -> Recording:
         """Keep the samples from now on."""
@@ -354,6 +218,7 @@ class StreamProfiler(_SeriesProfiler):
     def follow(self) -> None:
         """Begin with what the source delivers from now on."""
         self.series = tuple(PowerSeries(channel, self.period_s) for channel in self.channels)
+        self._given_up: dict[str, float] = {}
         period = self.period_s
         self._ticker = self.clock.repeat(self.pull, lambda: period)
 
@@ -374,8 +239,18 @@ class StreamProfiler(_SeriesProfiler):
         """Wait, up to ``patience_s``, until the stamps reach ``instant``."""
         deadline = self.clock.now() + self.patience_s
         self.pull()
-        while self.clock.now() < deadline and any(
-            not series.times or series.times[-1] < instant for series in self.series
-        ):
+        while self._awaited(instant) and self.clock.now() < deadline:
             self.clock.sleep(self.period_s / 4)
             self.pull()
+        # What was waited for in vain is not waited for again until it delivers again.
+        self._given_up = {s.channel.id: _newest(s) for s in self.series if _newest(s) < instant}
+
+    def _awaited(self, instant: float) -> bool:
+        return any(
+            _newest(series) < instant and self._given_up.get(series.channel.id) != _newest(series)
+            for series in self.series
+        )
+
+
+def _newest(series: PowerSeries) -> float:
+    return series.times[-1] if series.times else -math.inf

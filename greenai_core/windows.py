@@ -6,17 +6,21 @@ import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .budget import Term
 from .channels import (
     LEAST_POWER_W,
     Channel,
     Reading,
     stuck_reason,
 )
+from .clock import SUSPENDED_S, suspended_s
 from .errors import LifecycleError, ReadingError
+from .latch_budget import latch_budget
 from .profiler import Profiler, Recording, finite
 from .statistics import Indices, Vector, latch_window
 
@@ -50,6 +54,7 @@ class WindowProfiler(Profiler):
     def __init__(self) -> None:
         super().__init__()
         self._window: float | None = None
+        self._suspended_before_s = 0.0
 
     def begin(self) -> float:
         """Begin the one window.
@@ -64,6 +69,7 @@ class WindowProfiler(Profiler):
                 f"the profiler {self.name!r} measures one window at a time and cannot nest. "
                 "Leave it out of this session, or end the outer window first"
             )
+        self._suspended_before_s = suspended_s(self.clock)
         self.start_window()
         self._window = self.clock.now()
         return self._window
@@ -91,6 +97,10 @@ class WindowProfiler(Profiler):
         self._window = None
         try:
             joules = self.stop_window()
+            slept = suspended_s(self.clock) - self._suspended_before_s
+            if slept > SUSPENDED_S:
+                reason = f"the machine was suspended for {slept:.1f} s while {self.name} measured"
+                return [reason] * len(self.channels)
             return [self._given(channel, joules.get(channel.id)) for channel in self.channels]
         except Exception as error:  # noqa: BLE001  # other tools raise what they like
             return [str(error) or type(error).__name__] * len(self.channels)
@@ -113,9 +123,11 @@ class WindowProfiler(Profiler):
             )
             return Reading(channel, None, reason=reason)
         if channel.update_period_s is None:
-            return Reading(channel, joules, channel.resolution_j / math.sqrt(12))
-        _, u = latch_window(joules, duration_s, channel.update_period_s, channel.resolution_j)
-        return Reading(channel, joules, u)
+            u = channel.resolution_j / math.sqrt(12)
+            return Reading(channel, joules, u, budget=(Term("resolution", u),))
+        shown = joules, duration_s, channel.update_period_s, channel.resolution_j
+        _, u = latch_window(*shown)
+        return Reading(channel, joules, u, budget=latch_budget(*shown))
 
     def record(self) -> Recording:
         """One window between each two ticks."""
@@ -128,6 +140,40 @@ class WindowProfiler(Profiler):
             # Nobody asked for these joules, so nobody misses them.
             with contextlib.suppress(Exception):
                 self.stop_window()
+
+
+@dataclass(frozen=True)
+class GivenReadings:
+    """What one channel of another tool gave while work was repeated.
+
+    Attributes:
+        channel: what was read.
+        joules: of each window between two ticks; NaN where there is none.
+        failure: why one has none; empty if all have.
+    """
+
+    channel: Channel
+    joules: Vector
+    failure: str = ""
+
+    def blocks(self, ticks: Indices, instants: Vector) -> Vector | str:
+        """See ``Readings``."""
+        blocks = np.diff(np.concatenate(([0.0], np.cumsum(self.joules)))[ticks])
+        if self.failure and np.isnan(blocks).any():
+            return self.failure
+        duration = float(instants[-1] - instants[0])
+        still = _longest_zero(blocks, np.diff(instants))
+        stuck = stuck_reason(self.channel, float(blocks.sum()), duration)
+        return stuck or stuck_reason(self.channel, 0.0, still) or np.asarray(blocks)
+
+
+def _longest_zero(joules: Vector, seconds: Vector) -> float:
+    """Seconds of the longest stretch of blocks without a joule."""
+    longest = stretch = 0.0
+    for energy, length in zip(joules, seconds, strict=True):
+        stretch = stretch + float(length) if energy == 0.0 else 0.0
+        longest = max(longest, stretch)
+    return longest
 
 
 class _WindowRecording(Recording):
@@ -163,17 +209,16 @@ class _WindowRecording(Recording):
         except Exception as error:  # noqa: BLE001  # likewise
             self._failures = dict.fromkeys(self._joules, str(error)) | self._failures
 
-    def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
-        result: list[tuple[Channel, Vector | str]] = []
-        for channel in self._profiler.channels:
-            sums = np.concatenate(([0.0], np.cumsum(self._joules[channel.id])))
-            blocks = np.diff(sums[ticks])
-            failure = self._failures.get(channel.id)
-            if not (failure and np.isnan(blocks).any()):
-                duration = float(instants[-1] - instants[0])
-                failure = stuck_reason(channel, float(blocks.sum()), duration)
-            result.append((channel, failure or blocks))
-        return result
+    def readings(self, until_s: float) -> Sequence[GivenReadings]:
+        """See ``Recording``."""
+        return [
+            GivenReadings(
+                channel,
+                np.array(self._joules[channel.id], dtype=np.float64),
+                self._failures.get(channel.id, ""),
+            )
+            for channel in self._profiler.channels
+        ]
 
     def close(self) -> None:
         if self._begun is not None and self._profiler.is_open:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .hardware import Fails as Fails
     from .hardware import Fault as Fault
     from .hardware import Gives as Gives
+    from .hardware import Jumps as Jumps
     from .hardware import Latch as Latch
     from .hardware import Resets as Resets
     from .hardware import SimulatedCounter as SimulatedCounter
@@ -64,7 +65,7 @@ _HOMES = {
     "exporter_suite": ("ExporterConformance",),
     "grader_suite": ("GraderConformance",),
     "hardware": (
-        "Fails", "Fault", "Gives", "Latch", "Resets", "SimulatedCounter",
+        "Fails", "Fault", "Gives", "Jumps", "Latch", "Resets", "SimulatedCounter",
         "SimulatedGauge", "Slow", "Sticks", "nvml_counter", "power_gauge", "rapl_counter",
         "vanishes",
     ),

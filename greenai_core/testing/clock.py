@@ -28,7 +28,9 @@ class _VirtualTicker:
     def run(self, due: float) -> None:
         """Call once and plan the next call, counted from the planned instant."""
         if not self._cancelled:
+            began = self._clock.time
             self._call()
+            self._clock.spent_s += self._clock.time - began
         if not self._cancelled:
             self._plan(due)
 
@@ -55,6 +57,8 @@ class VirtualClock:
     def __init__(self, start_s: float = 0.0, cost_of_now_s: float = 0.0) -> None:
         self.time = start_s
         self.cost_of_now_s = cost_of_now_s
+        self.suspended_s = 0.0
+        self.spent_s = 0.0
         self._order = itertools.count()
         self._planned: list[tuple[float, int, _VirtualTicker]] = []
 
@@ -62,6 +66,21 @@ class VirtualClock:
         """The time, s."""
         self.time += self.cost_of_now_s
         return self.time
+
+    def boot_time(self) -> float:
+        """The time with that during which the machine was suspended, s."""
+        return self.time + self.suspended_s
+
+    def repeated_s(self) -> float:
+        """Time that repeated calls have taken so far, s."""
+        return self.spent_s
+
+    def suspend(self, seconds: float) -> None:
+        """Suspend the machine: nothing runs, and the time stands still.
+
+        Counters that move on meanwhile have the fault ``Jumps``.
+        """
+        self.suspended_s += seconds
 
     def sleep(self, seconds: float) -> None:
         """Let time pass; the same as ``advance``."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from greenai_core.clock import SYSTEM_CLOCK, Clock
 from greenai_core.errors import PluginUnavailable, PowerCapError, ReadingError
-from greenai_core.profiler import Observation, PowerLimit, PowerLimiter, Telemetry
+from greenai_core.limiter import PowerLimit, PowerLimiter
+from greenai_core.profiler import Observation, Telemetry
 
 
 class SimulatedTelemetry(Telemetry):

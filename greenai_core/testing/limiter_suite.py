@@ -33,7 +33,7 @@ from collections.abc import Iterator
 import pytest
 
 from greenai_core.errors import GreenAIError, PluginUnavailable, PowerCapError
-from greenai_core.profiler import PowerLimit, PowerLimiter
+from greenai_core.limiter import PowerLimit, PowerLimiter
 
 from .conformance import Conformance, check
 from .watching import watched

@@ -35,13 +35,17 @@ class SimulatedBoard:
         update_period_s: between two new values of the energy counter.
         phase_s: of the updates, after the origin.
         power_period_s: between two new values of the power; 0 for none to wait for.
+        power_seen_s: the instant power is the mean over so long before it; shorter
+            than ``power_period_s`` for a sensor that looks only part of the time.
         gain: what NVML shows over what is true.
+        counter_gain: what the energy counter shows over what the power adds up to.
         start_j: what the counter showed at the origin.
         energy_counter: whether the board has one.
         instant_power: whether the driver has the instant power field.
         power_usage: what ``nvmlDeviceGetPowerUsage`` gives: ``average`` (over
             1 s), ``instant``, or empty for nothing.
         architecture: NVML's number (4 Pascal, 5 Volta, 7 Ampere, 9 Hopper).
+        pci_device: its PCI device id (0x20b0 A100, 0x2204 RTX 3090, 0x2335 H200).
         low_w, default_w, high_w: the power limits.
         mig_instances: UUIDs of its instances; MIG is on when there are any.
         utilisation: in %.
@@ -61,12 +65,15 @@ class SimulatedBoard:
     update_period_s: float = 0.1
     phase_s: float = 0.0
     power_period_s: float = 0.0
+    power_seen_s: float = 0.0
     gain: float = 1.0
+    counter_gain: float = 1.0
     start_j: float = 12345.678
     energy_counter: bool = True
     instant_power: bool = True
     power_usage: str = "average"
     architecture: int = 9
+    pci_device: int = 0x2335
     low_w: float = 200.0
     default_w: float = 700.0
     high_w: float = 700.0
@@ -98,7 +105,9 @@ def configuration(board: SimulatedBoard) -> list[str]:
         "update_period": board.update_period_s,
         "phase": board.phase_s,
         "power_period": board.power_period_s,
+        "power_seen": board.power_seen_s,
         "gain": board.gain,
+        "counter_gain": board.counter_gain,
         "latency": board.latency_s,
         "pulse_watts": pulses.watts,
         "pulse_period": pulses.period_s,
@@ -106,6 +115,7 @@ def configuration(board: SimulatedBoard) -> list[str]:
         "start_mj": round(board.start_j * 1000),
         "usage_averages": int(board.power_usage == "average"),
         "architecture": board.architecture,
+        "pci_device": board.pci_device,
         "low_mw": round(board.low_w * 1000),
         "default_mw": round(board.default_w * 1000),
         "high_mw": round(board.high_w * 1000),

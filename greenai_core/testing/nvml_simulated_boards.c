@@ -41,11 +41,11 @@ struct device { struct board *board; int mig; };
 
 struct board {
     char uuid[TEXT], name[TEXT], mig_uuid[MAX_MIG][TEXT];
-    double update_period, phase, gain, power_period, latency;
+    double update_period, phase, gain, counter_gain, power_period, power_seen, latency;
     double pulse_watts, pulse_period, pulse_duty;
     unsigned long long start_mj, memory_total, memory_used, throttling, process_memory;
     unsigned low_mw, default_mw, high_mw, utilisation, temperature, clock_mhz, architecture;
-    unsigned process, usage_averages, mig_mode;
+    unsigned pci_device, process, usage_averages, mig_mode;
     int migs, faults;
     struct fault fault[MAX_FAULTS];
     struct device self, instance[MAX_MIG];
@@ -114,11 +114,14 @@ static double latched(double t, double period, double phase) {
 
 static unsigned long long counter_mj(const struct board *b) {
     double t = latched(now(), b->update_period, b->phase);
-    return b->start_mj + (unsigned long long)(1e3 * b->gain * energy(b, t));
+    return b->start_mj + (unsigned long long)(1e3 * b->gain * b->counter_gain * energy(b, t));
 }
 
 static unsigned instant_mw(const struct board *b) {
-    return (unsigned)(1e3 * b->gain * power(b, latched(now(), b->power_period, b->phase)));
+    double t = latched(now(), b->power_period, b->phase);
+    double seen = b->power_seen;
+    double watts = seen > 0 ? (energy(b, t) - energy(b, t - seen)) / seen : power(b, t);
+    return (unsigned)(1e3 * b->gain * watts);
 }
 
 static unsigned average_mw(const struct board *b) {
@@ -147,7 +150,8 @@ static void read_global(const char *key, char *value) {
 static void read_board(struct board *b, const char *key, const char *value) {
     struct { const char *key; double *at; } reals[] = {
         {"update_period", &b->update_period}, {"phase", &b->phase}, {"gain", &b->gain},
-        {"power_period", &b->power_period}, {"latency", &b->latency},
+        {"counter_gain", &b->counter_gain}, {"power_period", &b->power_period},
+        {"power_seen", &b->power_seen}, {"latency", &b->latency},
         {"pulse_watts", &b->pulse_watts}, {"pulse_period", &b->pulse_period},
         {"pulse_duty", &b->pulse_duty},
     };
@@ -156,7 +160,7 @@ static void read_board(struct board *b, const char *key, const char *value) {
         {"utilisation", &b->utilisation}, {"temperature", &b->temperature},
         {"clock_mhz", &b->clock_mhz}, {"architecture", &b->architecture},
         {"process", &b->process}, {"usage_averages", &b->usage_averages},
-        {"mig_mode", &b->mig_mode},
+        {"mig_mode", &b->mig_mode}, {"pci_device", &b->pci_device},
     };
     struct { const char *key; unsigned long long *at; } longs[] = {
         {"start_mj", &b->start_mj}, {"memory_total", &b->memory_total},

@@ -126,7 +126,7 @@ struct pci {
 int nvmlDeviceGetPciInfo_v3(struct device *d, struct pci *pci) {
     CALL(enter(d, __func__, 0));
     unsigned bus = 1 + (unsigned)(d->board - boards);
-    *pci = (struct pci){.bus = bus, .device_id = 0x233510de};
+    *pci = (struct pci){.bus = bus, .device_id = d->board->pci_device << 16 | 0x10de};
     snprintf(pci->legacy, sizeof pci->legacy, "0000:%02X:00.0", bus);
     snprintf(pci->id, sizeof pci->id, "00000000:%02X:00.0", bus);
     return SUCCESS;

@@ -11,13 +11,18 @@ from greenai_core.results import (
     ChannelJoules,
     ChannelStep,
     CommandResult,
+    ComparedModel,
+    ComparisonResult,
     DataWait,
+    EnergyRatio,
     EpochResult,
+    FailedModel,
     Figure,
     Grade,
     InferenceResult,
     MissingChannel,
     ModelSummary,
+    Quad,
     Repetition,
     Report,
     Result,
@@ -41,7 +46,7 @@ def sample_report(kind: str, *, known: bool = True) -> Report:
     """A report of one result.
 
     Args:
-        kind: ``bench``, ``train``, ``measure`` or ``grade``.
+        kind: ``bench``, ``train``, ``measure``, ``grade`` or ``compare``.
         known: False: the channel of the total failed, so the total is None.
     """
     results: dict[str, Result] = {
@@ -49,6 +54,7 @@ def sample_report(kind: str, *, known: bool = True) -> Report:
         "train": _training(known),
         "measure": _command(known, None),
         "grade": _command(known, _GRADE),
+        "compare": _comparison(known),
     }
     return Report(
         kind=kind,
@@ -94,6 +100,9 @@ def _inference(known: bool) -> InferenceResult:
         target_met=known,
         self_cost_share=0.001,
         warnings=(),
+        idle_power_w=figure(3.0) if known else None,
+        net_energy_per_inference_j=figure(SAMPLE_ENERGY_J - 0.3) if known else None,
+        idle=(replace(_window(known), name="idle before"),) if known else (),
     )
 
 
@@ -162,4 +171,28 @@ def _command(known: bool, grade: Grade | None) -> CommandResult:
         unit="image",
         grade=grade if known else None,
         warnings=(),
+    )
+
+
+def _comparison(known: bool) -> ComparisonResult:
+    """B uses a tenth less than A, which uses ``SAMPLE_ENERGY_J``; C could not be run."""
+    energies = {"A": figure(SAMPLE_ENERGY_J), "B": figure(0.9 * SAMPLE_ENERGY_J)}
+    pieces = _repetitions(known)[:1] * 4
+    ratio = EnergyRatio("B", 0.9, 0.88, 0.92, 0.99, 0.885, 0.915, 0.98, "better")
+    return ComparisonResult(
+        unit="inference",
+        design="interleaved",
+        models=tuple(
+            ComparedModel(label, _MODEL, energy if known else None, figure(0.1, "clock"))
+            for label, energy in energies.items()
+        ),
+        ratios=(ratio,) if known else (),
+        margin=0.02,
+        contains=(ID,),
+        missing=_missing(known),
+        quads=(Quad("ABBA", pieces), Quad("BAAB", pieces)),
+        failed=(FailedModel("broken|one.onnx", "it is empty"),),
+        self_cost_share=0.001,
+        complete=known,
+        warnings=("interrupted | early",),
     )

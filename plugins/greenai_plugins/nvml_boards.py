@@ -13,6 +13,13 @@ from greenai_core import PluginUnavailable
 
 REQUIRES = {"pynvml": "nvidia"}
 
+AMPERE, HOPPER = 7, 9
+"""``NVML_DEVICE_ARCH_…`` of nvml.h."""
+
+GA100_DEVICES = 0x2000
+"""Upper byte of the PCI device ids of GA100 (A100 0x20b0, A30 0x20b7, A800 0x20f3);
+Ampere's other chips have 0x22 to 0x25 there."""
+
 CUDA_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 _log = logging.getLogger(__name__)
@@ -63,6 +70,8 @@ class Board:
         handle: NVML's, valid until NVML is shut down.
         mig: whether it is split into instances.
         instances: UUIDs of these, ``MIG-…``.
+        architecture: NVML's number; None where the driver does not tell.
+        pci_device: its PCI device id; None likewise.
     """
 
     index: int
@@ -71,11 +80,35 @@ class Board:
     handle: Any = field(compare=False, repr=False)
     mig: bool = False
     instances: tuple[str, ...] = ()
+    architecture: int | None = None
+    pci_device: int | None = None
 
     @property
     def id(self) -> str:
         """Id of its channel."""
         return f"gpu:{self.uuid}"
+
+    @property
+    def is_ga100(self) -> bool:
+        """Whether its chip is GA100: A100, A30, A800 and their like."""
+        return self.architecture == AMPERE and (self.pci_device or 0) & 0xFF00 == GA100_DEVICES
+
+    @property
+    def looks_part_time(self) -> bool:
+        """Whether its instant power looks at 25 of every 100 ms only (arXiv 2312.02741).
+
+        Found on A100 and H100; taken to hold for all boards with these chips.
+        """
+        return self.is_ga100 or self.architecture == HOPPER
+
+    @property
+    def usage_is_mean(self) -> bool:
+        """Whether ``nvmlDeviceGetPowerUsage`` gives the mean of a second.
+
+        nvml.h: "On Ampere (except GA100) or newer GPUs, the API returns power averaged
+        over 1 sec interval." A board that does not tell what it is may be one of these.
+        """
+        return self.architecture is None or (self.architecture >= AMPERE and not self.is_ga100)
 
     def __str__(self) -> str:
         return f"GPU {self.index} ({self.name}, {self.uuid})"
@@ -146,13 +179,28 @@ def find_boards(nvml: Any) -> list[Board]:
             silent.append(f"GPU {index} cannot be used: NVML says {str(error)!r}")
             _log.warning("%s. It is left out", silent[-1])
         else:
-            found.append(Board(index, uuid, name, handle, *_mig(nvml, handle)))
+            chip = _architecture(nvml, handle), _pci_device(nvml, handle)
+            found.append(Board(index, uuid, name, handle, *_mig(nvml, handle), *chip))
     if not found:
         raise PluginUnavailable(
             "; ".join(silent) or "the NVIDIA driver works, but has no board",
             "See what nvidia-smi says; start a container with --gpus all",
         )
     return found
+
+
+def _architecture(nvml: Any, handle: Any) -> int | None:
+    try:
+        return int(nvml.nvmlDeviceGetArchitecture(handle))
+    except nvml.NVMLError:
+        return None
+
+
+def _pci_device(nvml: Any, handle: Any) -> int | None:
+    try:
+        return int(nvml.nvmlDeviceGetPciInfo(handle).pciDeviceId) >> 16
+    except nvml.NVMLError:
+        return None
 
 
 def _mig(nvml: Any, handle: Any) -> tuple[bool, tuple[str, ...]]:

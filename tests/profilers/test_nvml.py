@@ -34,12 +34,6 @@ OLD = SimulatedBoard(
 MODES = [NvmlProfiler, NvmlPowerProfiler]
 
 
-@pytest.fixture(autouse=True)
-def _no_cuda_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-
-
 @contextmanager
 def machine(*boards: SimulatedBoard, **options) -> Iterator[tuple[NvmlSimulator, VirtualClock]]:
     """A machine with these boards, on a clock that takes no time."""
@@ -101,7 +95,7 @@ def test_a_window_in_real_time_holds_the_truth(period_s: float) -> None:
 
 def test_windows_that_begin_with_the_work_are_unbiased() -> None:
     """0.35 s from 70 W to 400 W on a 0.1 s counter: the plain difference is 12 % low."""
-    errors, naive = [], []
+    errors, naive, held = [], [], []
     generator = np.random.default_rng(5)
     for _ in range(150):
         board = SimulatedBoard(watts=70.0, phase_s=float(generator.uniform(0, 0.1)))
@@ -113,12 +107,13 @@ def test_windows_that_begin_with_the_work_are_unbiased() -> None:
             start = simulator.set_power(0, 400.0)
             clock.advance(0.35)
             truth = simulator.energy(0, start, clock.now())
+            naive.append((profiler.read(channel) - first) / 1000 / truth - 1)
             (reading,) = profiler.end(begun)
             assert reading.energy_j is not None
             errors.append(reading.energy_j / truth - 1)
-            naive.append((profiler.read(channel) - first) / 1000 / truth - 1)
-            assert holds(reading, truth)
+            held.append(holds(reading, truth))
     assert abs(np.mean(errors)) < 0.02
+    assert np.mean(held) > 0.9, "95 % of 150, less what chance may take away"
     assert np.mean(naive) < -0.09
 
 
@@ -191,7 +186,7 @@ def test_the_counter_comes_before_sampling() -> None:
         opened(NvmlPowerProfiler(), clock) as power,
     ):
         assert [c.id for c in counter.channels] == [c.id for c in power.channels]
-        assert [c.gain_source for c in counter.channels] == [c.gain_source for c in power.channels]
+        assert [c.gain_kind for c in counter.channels] == [c.gain_kind for c in power.channels]
     assert NvmlProfiler.priority > NvmlPowerProfiler.priority
 
 

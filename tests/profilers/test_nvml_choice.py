@@ -24,12 +24,6 @@ pytestmark = pytest.mark.skipif(
 MODES = [NvmlProfiler, NvmlPowerProfiler]
 
 
-@pytest.fixture(autouse=True)
-def _no_cuda_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-
-
 @contextmanager
 def machine(*boards: SimulatedBoard, **options) -> Iterator[tuple[NvmlSimulator, VirtualClock]]:
     """A machine with these boards, on a clock that takes no time."""

@@ -231,6 +231,19 @@ def test_a_failed_read_is_an_error_with_its_cause(powercap, when, harm):
     assert "pyJoules could not read cpu:0/package" in window.missing[0].reason
 
 
+def test_a_machine_that_was_suspended_has_no_figure(powercap):
+    """The tool counts on meanwhile, and the clock stands still."""
+    file = powercap.add("package-0", 0)
+    profiler = opened(clock := VirtualClock())
+    profiler.start()
+    clock.sleep(5.0)
+    clock.suspend(9.0)
+    file.write_text("99000000\n")
+    window = profiler.stop()
+    assert window.energy_j is None
+    assert "suspended for 9.0 s while pyjoules measured" in window.missing[0].reason
+
+
 def test_no_device_at_all(powercap):
     with pytest.raises(PluginUnavailable) as caught:
         PyJoulesProfiler().check_available()

@@ -7,7 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from greenai_core import CommandResult, Exporter, Report
+from greenai_core import (
+    CommandResult,
+    ComparisonResult,
+    Exporter,
+    InferenceResult,
+    Report,
+    TrainingResult,
+)
 
 from .rows import Row, command_line, rows
 
@@ -16,6 +23,7 @@ TITLES = {
     "train": "Energy of one training step",
     "measure": "Energy of commands",
     "grade": "Grades",
+    "compare": "Energy compared",
 }
 
 LEGEND = (
@@ -43,8 +51,11 @@ class MarkdownExporter(Exporter):
         lines += _notes(report)
         if report.kind in ("bench", "train"):
             lines += _table(MODEL_HEAD, (_model_cells(all_rows, row) for row in _totals(all_rows)))
+        elif report.kind == "compare":
+            lines += _table(COMPARED_HEAD, map(_compared_cells, _totals(all_rows)))
         else:
             lines += _table(COMMAND_HEAD, map(_command_cells, _commands(report)))
+        lines += _epochs(all_rows)
         lines += _channels(all_rows)
         lines += _advice(report)
         text = "\n".join([*lines, LEGEND, ""])
@@ -54,11 +65,27 @@ class MarkdownExporter(Exporter):
 
 MODEL_HEAD = ("model", "device", "energy", "repeatability", "per sample", "time", "power", "target")
 COMMAND_HEAD = ("command", "exit code", "time", "gross energy", "net energy", "idle share", "grade")
+COMPARED_HEAD = (
+    "model",
+    "device",
+    "energy",
+    "repeatability",
+    "time",
+    "against the first",
+    "verdict",
+)
+EPOCH_HEAD = (
+    "of", "epoch", "energy", "repeatability", "waiting for data", "compute", "loss", "accuracy"
+)  # fmt: skip
 CHANNEL_HEAD = ("of", "channel", "method", "in total", "energy", "repeatability")
 
 
 def _totals(all_rows: Sequence[Row]) -> list[Row]:
-    return [row for row in all_rows if row.row == "total" and row.per != "sample"]
+    return [
+        row
+        for row in all_rows
+        if row.row == "total" and (row.per != "sample" or row.report_kind == "compare")
+    ]
 
 
 def _commands(report: Report) -> list[CommandResult]:
@@ -76,6 +103,24 @@ def _model_cells(all_rows: Sequence[Row], total: Row) -> list[str]:
         quantity(total.duration_s, total.duration_low_s, total.duration_high_s, "s"),
         quantity(total.power_w, total.power_low_w, total.power_high_w, "W"),
         "met" if total.target_met else "**not met**",
+    ]
+
+
+def _compared_cells(row: Row) -> list[str]:
+    if row.ratio is None or row.ratio_low is None or row.ratio_high is None:
+        against = "–"
+    else:
+        low, high = row.ratio_low, row.ratio_high
+        digits = _digits(row.ratio, (high - low) / 2)
+        against = f"{row.ratio:.{digits}f} times ({low:.{digits}f} to {high:.{digits}f})"
+    return [
+        _code(row.name),
+        f"{row.device}, batch {row.batch_size}",
+        _energy(row) + f" per {row.per}",
+        _span(row.repeat_low_j, row.repeat_high_j, "J"),
+        quantity(row.duration_s, row.duration_low_s, row.duration_high_s, "s"),
+        against,
+        row.verdict or "–",
     ]
 
 
@@ -121,6 +166,33 @@ def _channel_cells(row: Row) -> list[str]:
     ]
 
 
+def _epochs(all_rows: Sequence[Row]) -> list[str]:
+    found = [row for row in all_rows if row.row in ("epoch", "validation", "wait")]
+    if not found:
+        return []
+    return ["## By epoch", "", *_table(EPOCH_HEAD, map(_epoch_cells, found))]
+
+
+def _epoch_cells(row: Row) -> list[str]:
+    if row.row == "wait":
+        energy = quantity(row.energy_j, None, None, "J")
+        waited = quantity(row.wait_s, None, None, "s")
+        estimate = f"about {energy}" if row.energy_j is not None else energy
+        return [_code(row.name), "all: waiting for data", estimate, "", waited, "", "", ""]
+    what = f"{row.epoch}" + ("" if row.complete else " (part)")
+    trained = row.row == "epoch"
+    return [
+        _code(row.name),
+        what if trained else f"{what}: validation",
+        _energy(row),
+        _span(row.repeat_low_j, row.repeat_high_j, "J"),
+        quantity(row.wait_s, None, None, "s") if trained else "",
+        quantity(row.compute_s if trained else row.duration_s, None, None, "s"),
+        "unknown" if row.loss is None else f"{row.loss:.4g}",
+        "unknown" if row.accuracy is None else f"{row.accuracy:.1%}",
+    ]
+
+
 def _notes(report: Report) -> list[str]:
     cpu = report.environment.get("cpu")
     model = cpu.get("model") if isinstance(cpu, dict) else None
@@ -134,7 +206,7 @@ def _notes(report: Report) -> list[str]:
 def _advice(report: Report) -> list[str]:
     advice = [*report.warnings]
     for result in report.results:
-        name = command_line(result) if isinstance(result, CommandResult) else result.model.path
+        name = _name(result)
         advice += [f"{name}: {warning}" for warning in result.warnings]
         if isinstance(result, CommandResult) and result.grade is not None:
             steps = (*result.grade.reasons, result.grade.next_step)
@@ -146,6 +218,12 @@ def _advice(report: Report) -> list[str]:
     if not advice:
         return []
     return ["## To know", "", *(f"- {_text(line)}" for line in advice), ""]
+
+
+def _name(result: CommandResult | ComparisonResult | InferenceResult | TrainingResult) -> str:
+    if isinstance(result, CommandResult):
+        return command_line(result)
+    return "comparison" if isinstance(result, ComparisonResult) else result.model.path
 
 
 def _table(head: Sequence[str], body: Iterator[list[str]] | Sequence[list[str]]) -> list[str]:

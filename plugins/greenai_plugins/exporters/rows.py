@@ -9,11 +9,13 @@ from typing import Any
 
 from greenai_core import (
     CommandResult,
+    ComparisonResult,
     Figure,
     InferenceResult,
     Report,
     SchemaError,
     TrainingResult,
+    WindowResult,
 )
 
 
@@ -22,16 +24,24 @@ class Row:
     """One energy of a report. None is a figure that is not known.
 
     Attributes:
-        report_kind: ``bench``, ``train``, ``measure`` or ``grade``.
+        report_kind: ``bench``, ``train``, ``measure``, ``grade`` or ``compare``.
         result: index of the result in the report.
         name: the model's path, or the command.
-        row: ``total``, ``net`` (above idle), ``channel`` or ``missing``.
-        per: what the energy is of: ``inference``, ``step``, ``sample``, ``run``.
+        row: ``total``, ``net`` (above idle), ``channel``, ``missing``; ``epoch`` and
+            ``validation``, the training and the validation of one epoch; ``wait``,
+            the estimated energy of waiting for data in all epochs.
+        per: what the energy is of: ``inference``, ``step``, ``sample``, ``epoch``, ``run``.
         low_j, high_j: 95 %, total uncertainty.
         repeat_low_j, repeat_high_j: 95 %, repeatability.
         duration_s: of one inference, step or run; ``power_w``: mean during it.
         count: inferences or steps that were measured.
-        reason: why a channel is missing.
+        reason: why a channel is missing; how the energy of waiting was come by.
+        epoch: its number, 1 first; ``samples``: trained on in it.
+        wait_s, compute_s: the parts of ``duration_s`` spent waiting for data, and not.
+        loss, accuracy: of that training or validation.
+        complete: False for an epoch that was not gone through to its end.
+        ratio: of a comparison: energy over that of its first model; ``ratio_low`` and
+            ``ratio_high`` hold it with ``ratio_confidence``.
     """
 
     report_kind: str
@@ -63,9 +73,21 @@ class Row:
     exit_code: int | None = None
     grade: str | None = None
     reason: str | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    ratio_confidence: float | None = None
+    verdict: str | None = None
+    epoch: int | None = None
+    samples: int | None = None
+    wait_s: float | None = None
+    compute_s: float | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    complete: bool | None = None
 
 
-KINDS = ("bench", "train", "measure", "grade")
+KINDS = ("bench", "train", "measure", "grade", "compare")
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
@@ -81,6 +103,8 @@ def rows(report: Report) -> Iterator[Row]:
     for index, result in enumerate(report.results):
         if isinstance(result, CommandResult):
             yield from _command(report.kind, index, result)
+        elif isinstance(result, ComparisonResult):
+            yield from _comparison(index, result)
         else:
             yield from _model(report.kind, index, result)
 
@@ -128,23 +152,71 @@ def _model(kind: str, index: int, result: InferenceResult | TrainingResult) -> I
         yield replace(_with_energy(row, figure), method=channel.method)
     for missing in result.missing:
         yield replace(base, row="missing", channel=missing.id, reason=missing.reason)
+    if isinstance(result, TrainingResult):
+        yield from _epochs(replace(base, per="epoch"), result)
 
 
-def _command(kind: str, index: int, result: CommandResult) -> Iterator[Row]:
-    window = result.gross
-    base = Row(kind, index, command_line(result), per="run")
-    yield replace(
-        base,
+def _epochs(base: Row, result: TrainingResult) -> Iterator[Row]:
+    for epoch in result.epochs:
+        one = replace(base, epoch=epoch.number, complete=epoch.complete)
+        trained = replace(
+            one,
+            row="epoch",
+            count=epoch.steps,
+            samples=epoch.samples,
+            duration_s=epoch.duration_s,
+            wait_s=epoch.wait_s,
+            compute_s=max(epoch.duration_s - epoch.wait_s, 0.0),
+            loss=epoch.loss,
+            accuracy=epoch.accuracy,
+        )
+        yield _with_window(trained, epoch.training)
+        if epoch.validation is not None or epoch.validation_loss is not None:
+            tried = replace(
+                one,
+                row="validation",
+                duration_s=epoch.validation.duration_s if epoch.validation else None,
+                loss=epoch.validation_loss,
+                accuracy=epoch.validation_accuracy,
+            )
+            yield _with_window(tried, epoch.validation)
+    wait = result.data_wait
+    if wait is not None:
+        yield replace(
+            base,
+            row="wait",
+            per="run",
+            energy_j=wait.energy_j,
+            duration_s=wait.duration_s,
+            wait_s=wait.duration_s,
+            reason=wait.derivation,
+        )
+
+
+def _with_window(row: Row, window: WindowResult | None) -> Row:
+    if window is None:
+        return row
+    return replace(
+        row,
         method=window.method,
         energy_j=window.energy_j,
         low_j=window.low_j,
         high_j=window.high_j,
         repeat_low_j=window.repeat_low_j,
         repeat_high_j=window.repeat_high_j,
-        duration_s=window.duration_s,
         power_w=_over(window.energy_j, window.duration_s),
         power_low_w=_over(window.low_j, window.duration_s),
         power_high_w=_over(window.high_j, window.duration_s),
+    )
+
+
+def _command(kind: str, index: int, result: CommandResult) -> Iterator[Row]:
+    window = result.gross
+    base = Row(kind, index, command_line(result), per="run")
+    total = _with_window(base, window)
+    yield replace(
+        total,
+        duration_s=window.duration_s,
         exit_code=result.exit_code,
         grade=result.grade.letter if result.grade else None,
     )
@@ -167,6 +239,36 @@ def _command(kind: str, index: int, result: CommandResult) -> Iterator[Row]:
         )
     for missing in window.missing:
         yield replace(base, row="missing", channel=missing.id, reason=missing.reason)
+
+
+def _comparison(index: int, result: ComparisonResult) -> Iterator[Row]:
+    ratios = {ratio.label: ratio for ratio in result.ratios}
+    for one in result.models:
+        model, seconds, ratio = one.model, one.seconds_s, ratios.get(one.label)
+        row = Row("compare", index, model.path, model.format, model.device, model.batch_size)
+        row = replace(row, per=result.unit)
+        if seconds is not None:
+            row = replace(
+                row,
+                duration_s=seconds.value,
+                duration_low_s=seconds.low,
+                duration_high_s=seconds.high,
+            )
+        if ratio is not None:
+            row = replace(
+                row,
+                ratio=ratio.value,
+                ratio_low=ratio.low,
+                ratio_high=ratio.high,
+                ratio_confidence=ratio.confidence,
+                verdict=ratio.verdict,
+            )
+        yield _with_energy(row, one.energy_j)
+    first = Row("compare", index, result.models[0].model.path)
+    for missing in result.missing:
+        yield replace(first, row="missing", channel=missing.id, reason=missing.reason)
+    for failed in result.failed:
+        yield Row("compare", index, failed.path, row="missing", reason=failed.reason)
 
 
 def _with_energy(row: Row, figure: Figure | None) -> Row:

@@ -134,7 +134,7 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         super().__init__()
         self._tdp_w = None if tdp_w is None else _watts(tdp_w)
         self._powercap = Path(powercap)
-        self._look = machine
+        self._look_at_host = machine
         self._busy = busy
         self._machine: Machine | None = None
         self._model = PowerModel(0.0, 0.0, ERROR, "")
@@ -149,7 +149,7 @@ class ModelledProfiler(CounterProfiler, Telemetry):
             PluginUnavailable: it does not.
         """
         try:
-            self._busy(self._look())
+            self._busy(self._look_at_host())
         except (OSError, ValueError, AttributeError, RuntimeError) as error:
             raise PluginUnavailable(
                 f"the system does not tell how busy its CPUs are ({error})",
@@ -163,7 +163,7 @@ class ModelledProfiler(CounterProfiler, Telemetry):
             PluginUnavailable: the system does not tell how busy its CPUs are.
         """
         self.check_available()
-        machine = self._machine = self._look()
+        machine = self._machine = self._look_at_host()
         self._model = power_model(machine, self._tdp_w, power_limits(self._powercap))
         gib = machine.memory_bytes / 2**30
         self._memory_w = MEMORY_W_PER_GIB * gib

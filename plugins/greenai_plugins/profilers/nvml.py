@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import math
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from greenai_core import (
@@ -28,6 +32,13 @@ from greenai_plugins.nvml_boards import (
     find_boards,
     initialise,
 )
+from greenai_plugins.profilers.nvml_check import CounterCheck, Look
+from greenai_plugins.profilers.nvml_power import (
+    PART_TIME,
+    PART_TIME_UNCERTAINTY,
+    PowerSource,
+    power_source,
+)
 from greenai_plugins.profilers.nvml_telemetry import observe_board
 
 GAIN_UNCERTAINTY = 0.056
@@ -35,37 +46,6 @@ GAIN_SOURCE = "NVML beside an external meter, published for 12 boards: RMS 5.6 %
 
 COUNTER_PERIOD_S = 0.1
 """The counter moves every 10 to 100 ms, by the board; this is the careful end."""
-
-POWER_PERIOD_S = 0.1
-"""Instant power of A100 and H100 is new every 100 ms (arXiv 2312.02741)."""
-
-AVERAGING_S = 1.0
-
-POWER_INSTANT_FIELD = 186
-"""``NVML_FI_DEV_POWER_INSTANT`` of nvml.h, in mW; older nvidia-ml-py lack the name."""
-
-GPU_SCOPE = 0
-"""``NVML_POWER_SCOPE_GPU``: the board without the CPU that shares its module."""
-
-AMPERE = 7
-"""``NVML_DEVICE_ARCH_AMPERE``."""
-
-
-@dataclass(frozen=True)
-class PowerSource:
-    """How the power of one board is read.
-
-    Attributes:
-        read: handle -> milliwatts.
-        period_s: between two values that can differ.
-        instant: whether it is the power at this instant, no average.
-        description: for people.
-    """
-
-    read: Callable[[Any], int]
-    period_s: float
-    instant: bool
-    description: str
 
 
 class _Boards(Telemetry, Profiler):
@@ -142,6 +122,13 @@ class _Boards(Telemetry, Profiler):
             raise ReadingError("; ".join(failures))
         return observations
 
+    def load_command(self, channel: Channel) -> Sequence[str] | None:
+        """A program that multiplies matrices with PyTorch, where that is installed."""
+        if importlib.util.find_spec("torch") is None:
+            return None
+        board = channel.id.removeprefix("gpu:")
+        return [sys.executable, "-m", "greenai_plugins.cuda_load", board]
+
     def _choose(self, nvml: Any) -> list[Board]:
         chosen = choose(find_boards(nvml), self._gpus)
         lacking: list[tuple[Board, Exception]] = []
@@ -179,13 +166,68 @@ class _Boards(Telemetry, Profiler):
 class NvmlProfiler(_Boards, CounterProfiler):
     """Boards with an energy counter (Volta and later).
 
+    In the background of its first second or so, each counter is compared with the
+    board's own power; see ``nvml_check``.
+
     Args:
         gpus: see ``option_names``.
     """
 
     name: ClassVar[str] = "nvml"
     priority: ClassVar[int] = 60
-    precise_ends: ClassVar[bool] = True
+
+    def __init__(self, *, gpus: str = "") -> None:
+        """Follow these boards; see ``option_names``."""
+        super().__init__(gpus=gpus)
+        self._check = CounterCheck()
+
+    def follow(self) -> None:
+        """Begin to read, and to compare each counter with the power."""
+        super().follow()
+        looks = {
+            id: Look(str(self._boards[id]), functools.partial(self._look, id, source))
+            for id, source in self._power.items()
+            if source is not None and source.instant
+        }
+        self._check = CounterCheck(looks)
+        self._check.begin(self.clock)
+
+    def unfollow(self) -> None:
+        """End both."""
+        self._check.end()
+        super().unfollow()
+
+    def _look(self, id: str, source: PowerSource) -> tuple[float, float]:
+        handle = self._boards[id].handle
+        millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        return millijoules / 1000, source.read(handle) / 1000
+
+    def revised(self, channel: Channel) -> Channel:
+        """With what the comparison of the counter with the power has shown so far."""
+        verdict = self._check.verdict(channel.id)
+        if verdict is None:
+            return channel
+        return replace(
+            channel,
+            gain_uncertainty=verdict.widened(GAIN_UNCERTAINTY),
+            gain_source=f"{GAIN_SOURCE}; here the counter shows {verdict} "
+            "what the board's own power adds up to",
+        )
+
+    def notes(self) -> Sequence[str]:
+        """Which counters disagree with the power by more than 10 %."""
+        self._check.wait()
+        return [
+            *super().notes(),
+            *(
+                f"{board}: its energy counter shows {verdict} what its own power adds up to, and "
+                "which is right is not known; the gain's uncertainty is widened from "
+                f"{GAIN_UNCERTAINTY:.1%} to {verdict.widened(GAIN_UNCERTAINTY):.1%} to cover both. "
+                "Compare with a meter at the wall; work that repeats in step with a sensor that "
+                "looks only part of the time (A100, H100) may be the cause too"
+                for board, verdict in self._check.disagreements()
+            ),
+        ]
 
     def read(self, channel: Channel) -> int:
         """Millijoules since the driver was loaded.
@@ -198,6 +240,11 @@ class NvmlProfiler(_Boards, CounterProfiler):
             return int(nvml.nvmlDeviceGetTotalEnergyConsumption(board.handle))
         except nvml.NVMLError as error:
             raise ReadingError(explain(nvml, board, error)) from error
+
+    def reader(self, channel: Channel) -> Callable[[], int]:
+        """Asks the board."""
+        handle = self._boards[channel.id].handle
+        return functools.partial(self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
 
     def read_power(self, channel: Channel) -> float | None:
         """Watts at this instant; None where NVML tells only an average, or nothing now."""
@@ -274,14 +321,16 @@ class NvmlPowerProfiler(_Boards, PowerProfiler):
 
     def _channel(self, board: Board) -> Channel:
         source = self._power[board.id]
+        unseen = source is not None and source.instant and board.looks_part_time
         return Channel(
             board.id,
             "gpu",
             "sampled",
             resolution_j=0.0,
             update_period_s=source.period_s if source else None,
-            gain_uncertainty=GAIN_UNCERTAINTY,
-            gain_source=GAIN_SOURCE,
+            gain_uncertainty=math.hypot(GAIN_UNCERTAINTY, PART_TIME_UNCERTAINTY if unseen else 0.0),
+            gain_source=f"{GAIN_SOURCE}; {PART_TIME}" if unseen else GAIN_SOURCE,
+            load_uncertainty=PART_TIME_UNCERTAINTY if unseen else 0.0,
             description=_describe(board, source.description if source else "power"),
         )
 
@@ -291,56 +340,3 @@ def _describe(board: Board, what: str) -> str:
     if board.mig:
         text += "; MIG is on, and this is the whole board with all its instances"
     return text
-
-
-def power_source(nvml: Any, board: Board) -> PowerSource | None:
-    """The best reading of a board's power; None where it has none."""
-
-    def instant(handle: Any) -> int:
-        value = nvml.nvmlDeviceGetFieldValues(handle, [(POWER_INSTANT_FIELD, GPU_SCOPE)])[0]
-        if value.nvmlReturn != nvml.NVML_SUCCESS:
-            raise nvml.NVMLError(value.nvmlReturn)
-        return _positive(nvml, value.value.uiVal)
-
-    def usage(handle: Any) -> int:
-        return _positive(nvml, nvml.nvmlDeviceGetPowerUsage(handle))
-
-    try:
-        instant(board.handle)
-    except nvml.NVMLError as error:
-        if absent(nvml, error):
-            return _usage_source(nvml, board, usage)
-    # After any other error too: then each reading says what is wrong.
-    return PowerSource(
-        instant,
-        POWER_PERIOD_S,
-        True,
-        "instant power, sampled (A100 and H100 look at 25 of every 100 ms)",
-    )
-
-
-def _positive(nvml: Any, milliwatts: int) -> int:
-    # A board that answers is on, so 0 means that it has no figure.
-    if milliwatts <= 0:
-        raise nvml.NVMLError(nvml.NVML_ERROR_NO_DATA)
-    return int(milliwatts)
-
-
-def _usage_source(nvml: Any, board: Board, read: Callable[[Any], int]) -> PowerSource | None:
-    try:
-        read(board.handle)
-    except nvml.NVMLError as error:
-        if absent(nvml, error):
-            return None
-    try:
-        older = nvml.nvmlDeviceGetArchitecture(board.handle) < AMPERE
-    except nvml.NVMLError:
-        older = False
-    if older:
-        return PowerSource(read, POWER_PERIOD_S, True, "power, sampled")
-    return PowerSource(
-        read,
-        AVERAGING_S,
-        False,
-        "power averaged over 1 s, sampled: windows of a few seconds are smeared",
-    )

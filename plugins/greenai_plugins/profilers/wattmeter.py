@@ -122,6 +122,8 @@ class WattmeterProfiler(PowerProfiler):
         timeout_s: how long to wait for an answer.
         gain: relative standard uncertainty (k = 1) of the meter, if it was
             calibrated; None for what is typical of its kind.
+        part_of: name of what this meter and others feed together, each a part of
+            it (a machine with two power supplies): only then are they added up.
 
     Raises:
         ConfigError: an option has a value that cannot be used.
@@ -137,6 +139,7 @@ class WattmeterProfiler(PowerProfiler):
         "channel": "index of the switch in a device with several (default: 0)",
         "timeout_s": "seconds to wait for an answer (default: 2)",
         "gain": "relative standard uncertainty of a calibrated meter, such as 0.01",
+        "part_of": "what several meters feed together; those of one name are added up",
     }
 
     def __init__(
@@ -148,6 +151,7 @@ class WattmeterProfiler(PowerProfiler):
         channel: int = 0,
         timeout_s: float = 2.0,
         gain: float | None = None,
+        part_of: str = "",
     ) -> None:
         super().__init__()
         if kind != "auto" and kind not in PROTOCOLS:
@@ -164,6 +168,7 @@ class WattmeterProfiler(PowerProfiler):
         self._channel = int(_number("channel", channel, 0))
         self._timeout_s = _number("timeout_s", timeout_s, 0.001)
         self._gain = None if gain is None else _number("gain", gain, 0)
+        self._whole = f"wall:{part_of}" if part_of else None
         self._session: requests.Session | None = None
         self._protocol: Protocol | None = None
 
@@ -221,6 +226,7 @@ class WattmeterProfiler(PowerProfiler):
                 f"wall:{self._label}",
                 "wall",
                 "sampled",
+                contained_in=self._whole,
                 update_period_s=UPDATE_PERIOD_S,
                 gain_uncertainty=gain.relative,
                 gain_source=gain.source,
