@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 FUZZ_COUNT ?= 2000
 
-.PHONY: help demo test lint format bench fuzz wheel clean
+.PHONY: help demo test lint format coverage-grid bench counts fuzz wheel clean
 
 help:
 	@echo "make demo    joules per inference of a small model, in under 90 s"
@@ -15,6 +15,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   speed and memory, as ratios in one run"
+	@echo "make counts  parameters of real networks in every format, beside their framework"
+	@echo "make coverage-grid  how often the intervals hold the truth, into docs/coverage.md"
 	@echo "make fuzz    2,000 damaged models of every format; failures are kept in .fuzz/"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make clean   remove what the targets made"
@@ -33,6 +35,9 @@ $(VENV)/installed: setup.cfg pyproject.toml tests/requirements.txt tests/constra
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c tests/constraints.txt -r tests/requirements.txt -e .
+	@# Without torchvision, which it asks for and whose builds fit one PyTorch only.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c tests/constraints.txt --no-deps onnx2torch
 	@touch $@
 
 test: $(VENV)/installed
@@ -47,13 +52,21 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+coverage-grid: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
+	$(BIN)/python benchmarks/coverage_grid.py --workers $(WORKERS)
+
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
+
+counts: $(VENV)/installed
+	$(BIN)/python benchmarks/counts.py
 
 fuzz: $(VENV)/installed
 	$(BIN)/python tests/fuzz/fuzz_run.py --count $(FUZZ_COUNT)
 
 wheel: $(VENV)/installed
+	rm -rf build
 	$(BIN)/python -m build --outdir dist .
 
 clean:

@@ -10,10 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .burner import obey_levels as obey_levels
+    from .calibration import Calibration as Calibration
+    from .calibration_files import stored_calibrations as stored_calibrations
     from .channels import Channel as Channel
     from .channels import Reading as Reading
     from .clock import Clock as Clock
+    from .compared_models import ComparisonInterrupted as ComparisonInterrupted
+    from .compared_reports import compare_reports as compare_reports
     from .counters import CounterProfiler as CounterProfiler
+    from .decorator import measure as measure
+    from .errors import CalibrationError as CalibrationError
+    from .errors import ComparisonError as ComparisonError
     from .errors import ConfigError as ConfigError
     from .errors import GradeError as GradeError
     from .errors import GreenAIError as GreenAIError
@@ -33,12 +41,16 @@ if TYPE_CHECKING:
     from .errors import PowerCapError as PowerCapError
     from .errors import ReadingError as ReadingError
     from .errors import SchemaError as SchemaError
+    from .explanation import explain as explain
     from .export import Exporter as Exporter
     from .grading import Gradable as Gradable
     from .grading import Grader as Grader
     from .inputs import InputOptions as InputOptions
     from .inputs import Normalisation as Normalisation
     from .inputs import Text as Text
+    from .interleaved import ComparisonSettings as ComparisonSettings
+    from .limiter import PowerLimit as PowerLimit
+    from .limiter import PowerLimiter as PowerLimiter
     from .model import Ability as Ability
     from .model import DLLibrary as DLLibrary
     from .model import Layer as Layer
@@ -54,15 +66,18 @@ if TYPE_CHECKING:
     from .parameters import ParameterCount as ParameterCount
     from .parameters import ParameterEntry as ParameterEntry
     from .profiler import Observation as Observation
-    from .profiler import PowerLimit as PowerLimit
-    from .profiler import PowerLimiter as PowerLimiter
     from .profiler import Profiler as Profiler
     from .profiler import Telemetry as Telemetry
+    from .raw_files import read_raw as read_raw
+    from .raw_files import write_raw as write_raw
     from .report_files import dump as dump
     from .report_files import read_report as read_report
     from .report_files import to_json as to_json
     from .report_files import write_report as write_report
     from .results import CommandResult as CommandResult
+    from .results import ComparedModel as ComparedModel
+    from .results import ComparisonResult as ComparisonResult
+    from .results import EnergyRatio as EnergyRatio
     from .results import EpochResult as EpochResult
     from .results import Figure as Figure
     from .results import Grade as Grade
@@ -76,38 +91,49 @@ if TYPE_CHECKING:
     from .session import MeasurementInterrupted as MeasurementInterrupted
     from .session import Session as Session
     from .session import TrainingFailed as TrainingFailed
-    from .session import measure as measure
     from .tensors import TensorSpec as TensorSpec
     from .trainable import Score as Score
     from .trainable import Scored as Scored
     from .windows import WindowProfiler as WindowProfiler
 
 _HOMES = {
+    "burner": ("obey_levels",),
+    "calibration": ("Calibration",),
+    "calibration_files": ("stored_calibrations",),
     "channels": ("Channel", "Reading"),
     "clock": ("Clock",),
+    "compared_models": ("ComparisonInterrupted",),
+    "compared_reports": ("compare_reports",),
     "counters": ("CounterProfiler",),
+    "decorator": ("measure",),
     "errors": (
-        "ConfigError", "GradeError", "GreenAIError", "LifecycleError", "MeasurementError",
+        "ComparisonError",
+        "CalibrationError", "ConfigError", "GradeError", "GreenAIError", "LifecycleError",
+        "MeasurementError",
         "ModelAmbiguous", "ModelError", "ModelInputError", "ModelLoadError",
         "ModelUnrecognised", "NoSensorError", "PluginBroken", "PluginConflict", "PluginError",
         "PluginNotFound", "PluginUnavailable", "PowerCapError", "ReadingError", "SchemaError",
     ),
+    "explanation": ("explain",),
     "export": ("Exporter",),
     "grading": ("Gradable", "Grader"),
     "inputs": ("InputOptions", "Normalisation", "Text"),
+    "interleaved": ("ComparisonSettings",),
     "model": (
         "Ability", "DLLibrary", "Layer", "LayerCall", "Layered", "Trainable", "loading", "require",
     ),
     "model_factory": ("DLModelFactory", "factory"),
     "parameters": ("LayerParameters", "MacCount", "ParameterCount", "ParameterEntry"),
-    "profiler": ("Observation", "PowerLimit", "PowerLimiter", "Profiler", "Telemetry"),
+    "limiter": ("PowerLimit", "PowerLimiter"),
+    "profiler": ("Observation", "Profiler", "Telemetry"),
+    "raw_files": ("read_raw", "write_raw"),
     "report_files": ("dump", "read_report", "to_json", "write_report"),
     "results": (
-        "CommandResult", "EpochResult", "Figure", "Grade", "InferenceResult", "Report",
-        "TrainingResult", "WindowResult",
+        "CommandResult", "ComparedModel", "ComparisonResult", "EnergyRatio", "EpochResult",
+        "Figure", "Grade", "InferenceResult", "Report", "TrainingResult", "WindowResult",
     ),
     "sampling": ("PowerProfiler", "Sample", "StreamProfiler"),
-    "session": ("MeasurementInterrupted", "Session", "TrainingFailed", "measure"),
+    "session": ("MeasurementInterrupted", "Session", "TrainingFailed"),
     "tensors": ("TensorSpec",),
     "trainable": ("Score", "Scored"),
     "windows": ("WindowProfiler",),

@@ -150,7 +150,8 @@ def left_out(data: TrainingData, wanted: Wanted) -> tuple[str, ...]:
         return ()
     return (
         f"the model fixes its batch at {wanted.fixed}: {data.samples % wanted.fixed} of the "
-        f"{data.samples} samples of {data.source} are left out of each epoch",
+        f"{data.samples} samples of {data.source} are left out of each epoch. "
+        f"Give a multiple of {wanted.fixed}",
     )
 
 
@@ -172,7 +173,7 @@ def check_classes(training: TrainingData, validation: TrainingData) -> tuple[str
     if missing:
         return (
             f"no sample of {_some(missing)} in {validation.source}: the validation accuracy says "
-            "nothing of it",
+            "nothing of it. Add some",
         )
     return ()
 

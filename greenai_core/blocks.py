@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from .channels import Channel
-from .clock import Clock
-from .profiler import Profiler
+from .budget import scaled
+from .calibration import Calibration, below_zero, calibrated
+from .channels import Channel, Reading
+from .clock import Clock, repeated_s
+from .conditions import Conditions, Observer
+from .profiler import Profiler, Readings
 from .statistics import Indices, Interval, Vector, batch_means
+
+Counts = npt.NDArray[np.int64]
 
 NOTICEABLE = 0.001
 """A pause shorter than this share of the time between ticks disturbs nothing."""
@@ -23,6 +30,50 @@ class Source:
 
     profiler: Profiler
     channels: tuple[Channel, ...]
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    """By channel id; those that are used."""
+
+    def described(self, channel: Channel, watts: float | None = None) -> Channel:
+        """One of the channels with all that is known of its gain, at a power if given."""
+        revised = self.profiler.revised(channel)
+        calibration = self.calibrations.get(channel.id)
+        return calibrated(revised, calibration, watts) if calibration else revised
+
+    def line(self, id: str) -> tuple[float, float]:
+        """Gain and offset, W, of a channel's calibration; 1 and 0 without one."""
+        calibration = self.calibrations.get(id)
+        return (calibration.line.gain, calibration.offset_w) if calibration else (1.0, 0.0)
+
+    def corrected(self, reading: Reading, duration_s: float) -> Reading:
+        """A reading of a window of that length as it is reported, calibrated where it can be."""
+        calibration = self.calibrations.get(reading.channel.id)
+        if calibration is None or reading.energy_j is None or duration_s <= 0:
+            return replace(reading, channel=self.described(reading.channel))
+        gain, offset_w = calibration.line.gain, calibration.offset_w
+        joules = gain * reading.energy_j + offset_w * duration_s
+        channel = self.described(reading.channel, joules / duration_s)
+        return on_line(reading, channel, gain, offset_w, duration_s)
+
+
+def on_line(
+    reading: Reading, channel: Channel, gain: float, offset_w: float, duration_s: float
+) -> Reading:
+    """A reading of a window on the line of a calibration.
+
+    Args:
+        reading: as the sensor showed it.
+        channel: with what is known of it at that power.
+        gain: of the line; 1 changes nothing.
+        offset_w: of the line; 0 changes nothing.
+        duration_s: of the window.
+    """
+    if reading.energy_j is None:
+        return replace(reading, channel=channel)
+    joules = gain * reading.energy_j + offset_w * duration_s
+    if joules < 0:
+        return Reading(channel, None, reason=below_zero(channel.id))
+    budget = scaled(reading.budget, gain)
+    return replace(reading, channel=channel, energy_j=joules, u_j=gain * reading.u_j, budget=budget)
 
 
 @dataclass(frozen=True)
@@ -90,24 +141,183 @@ class Blocks:
         )
 
 
+@dataclass(frozen=True)
+class ChannelReadings:
+    """What one channel showed in a run.
+
+    Attributes:
+        profiler: name of the profiler that read it.
+        grain_s: seconds between two values that can differ.
+        shown: the readings themselves.
+        gain, offset_w: of the channel's calibration: joules are gain · shown + offset · time.
+    """
+
+    profiler: str
+    grain_s: float
+    shown: Readings
+    gain: float = 1.0
+    offset_w: float = 0.0
+
+    @property
+    def channel(self) -> Channel:
+        """What was read."""
+        return self.shown.channel
+
+
+@dataclass(frozen=True)
+class OwnTime:
+    """Time that measuring itself took since the first block began.
+
+    Attributes:
+        held_s: while the work stood still for it, s.
+        cpu_s: on a processor, with the threads that read in the background, s.
+    """
+
+    held_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class RunReadings:
+    """All that a run knows, as plain data: its blocks follow from it and nothing else.
+
+    Attributes:
+        before, after: instants around each reading of the sensors, s.
+        iterations: of the work since the tick before.
+        pauses: numbers of the ticks after which something else than work went on.
+        first: number of the tick at which the first block began.
+        per_block: ticks a block.
+        channels: what the sensors showed.
+        conditions: seen meanwhile; None where nobody looked.
+        own: time that measuring took; None where that was not recorded.
+    """
+
+    before: Vector
+    after: Vector
+    iterations: Counts
+    pauses: Counts
+    first: int
+    per_block: int
+    channels: tuple[ChannelReadings, ...]
+    conditions: Conditions | None = None
+    own: OwnTime | None = None
+
+    @property
+    def begun_s(self) -> float:
+        """When the first block began, s on the clock of the run."""
+        return float(self.before[self.first])
+
+    def cut(self) -> Blocks | None:
+        """Neighbouring ticks joined to blocks.
+
+        Returns:
+            None when there are not three ticks, which is the least for two blocks.
+        """
+        before, after = self.before, self.after
+        stretches = len(after) - self.first - 1
+        if stretches < 2:
+            return None
+        per_block = min(self.per_block, stretches // 2)
+        at = np.arange(self.first, len(before), per_block, dtype=np.intp)
+        worked = np.concatenate(([0.0], np.cumsum(before[1:] - after[:-1])))
+        done = np.cumsum(self.iterations).astype(np.float64)
+        energies, failures = self.energies(at, before[at])
+        blocks = Blocks(
+            before[at[:-1]] - before[at[0]],
+            np.diff(before[at]),
+            np.diff(worked[at]),
+            np.diff(done[at]),
+            energies,
+            failures,
+        )
+        keep = self._undisturbed(at)
+        return blocks.only(keep) if len(keep) >= 2 else blocks
+
+    def _undisturbed(self, at: Indices) -> Indices:
+        """Numbers of the blocks that no pause touches.
+
+        A border beside a pause lies between two values of a counter that the
+        pause has pulled apart, so the block on its other side is left out too.
+        """
+        after = np.searchsorted(at, self.pauses, side="right") - 1
+        before = np.searchsorted(at, self.pauses, side="left") - 1
+        return np.setdiff1d(np.arange(len(at) - 1), np.concatenate((before, after)))
+
+    def energies(self, at: Indices, instants: Vector) -> tuple[dict[str, Vector], dict[str, str]]:
+        """Joules of each channel between neighbouring borders; and why a channel has none.
+
+        Args:
+            at: numbers of the ticks that are the borders.
+            instants: when each of them was made, s.
+        """
+        energies: dict[str, Vector] = {}
+        failures: dict[str, str] = {}
+        for kept in self.channels:
+            blocks = kept.shown.blocks(at, instants)
+            if not isinstance(blocks, str):
+                blocks = kept.gain * blocks + kept.offset_w * np.diff(instants)
+                if kept.offset_w < 0 and blocks.sum() < 0:
+                    blocks = below_zero(kept.channel.id)
+            if isinstance(blocks, str):
+                failures[kept.channel.id] = blocks
+            else:
+                energies[kept.channel.id] = blocks
+        return energies, failures
+
+    def self_cost_share(self) -> float:
+        """Time spent reading sensors over all time since the first block began."""
+        stretches = len(self.after) - self.first - 1
+        if stretches < 1:
+            return 0.0
+        spent = _usual_tick(self.before, self.after) * stretches
+        if self.conditions is not None:
+            spent += self.conditions.spent_s(self.begun_s)
+        return float(spent / (self.before[-1] - self.before[self.first]))
+
+
+def _kept_of(source: Source, shown: Readings) -> ChannelReadings:
+    profiler, channel = source.profiler, shown.channel
+    bare = ChannelReadings(profiler.name, profiler.grain_s(channel), shown)
+    calibration = source.calibrations.get(channel.id)
+    if calibration is None:
+        return bare
+    return replace(bare, gain=calibration.line.gain, offset_w=calibration.offset_w)
+
+
+def _usual_tick(before: Vector, after: Vector) -> float:
+    """Seconds of a usual tick; pauses are longer and do not count."""
+    return float(np.median(after - before))
+
+
 class Ticks:
     """The run as it happens: when the sensors were read, and the work between.
 
     Args:
         clock: shared with the profilers.
         sources: the profilers to read, open.
+        observer: looks at the conditions; None: nobody does.
     """
 
-    def __init__(self, clock: Clock, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, clock: Clock, sources: Sequence[Source], observer: Observer | None = None
+    ) -> None:
         self.clock = clock
+        self._observer = observer
+        self._thread_s: Callable[[], float] | None = getattr(clock, "thread_time", None)
+        self._held_s = self._cpu_s = 0.0
+        self._repeated_s = repeated_s(clock)
         self._sources = sources
         self._recordings = [source.profiler.record() for source in sources]
-        self._before: list[float] = []
-        self._after: list[float] = []
-        self._iterations: list[int] = []
-        self._pauses: list[int] = []
+        # Packed: 8 bytes a number, where a list would take 32.
+        self._before = array("d")
+        self._after = array("d")
+        self._iterations = array("q")
+        self._pauses = array("q")
         self._first = 0
         self._per_block = 1
+        self._done = 0
+        self.latest: RunReadings | None = None
+        """What the latest ``cut`` was made from."""
 
     def close(self) -> None:
         """Let the profilers forget the run."""
@@ -116,11 +326,19 @@ class Ticks:
 
     def tick(self, iterations: int) -> None:
         """Read the sensors, after so many iterations since the tick before."""
-        self._before.append(self.clock.now())
+        cpu_s = self._thread_s() if self._thread_s else 0.0
+        before = self.clock.now()
+        self._before.append(before)
         for recording in self._recordings:
             recording.tick()
+        if self._observer is not None:
+            self._observer.look(before)
         self._iterations.append(iterations)
-        self._after.append(self.clock.now())
+        self._done += iterations
+        after = self.clock.now()
+        self._after.append(after)
+        self._held_s += after - before
+        self._cpu_s += self._thread_s() - cpu_s if self._thread_s else after - before
 
     def restart(self, per_block: int) -> None:
         """Begin the first block at the latest tick; so many stretches make a block.
@@ -130,6 +348,9 @@ class Ticks:
         """
         self._first = len(self._before) - 1
         self._per_block = per_block
+        self._done = 0
+        self._held_s = self._cpu_s = 0.0
+        self._repeated_s = repeated_s(self.clock)
 
     def pause(self) -> None:
         """What happened since the latest tick was no work."""
@@ -155,7 +376,7 @@ class Ticks:
     @property
     def iterations(self) -> int:
         """Iterations since ``restart``."""
-        return sum(self._iterations[self._first + 1 :])
+        return self._done
 
     def ready(self) -> bool:
         """Whether every channel has shown a value that is younger than the run."""
@@ -163,65 +384,45 @@ class Ticks:
 
     def cost(self) -> float:
         """Seconds of a usual tick; pauses are longer and do not count."""
-        return float(np.median(np.subtract(self._after, self._before[: len(self._after)])))
+        after = np.array(self._after)
+        return _usual_tick(np.array(self._before)[: len(after)], after)
 
     def self_cost_share(self) -> float:
         """Time spent reading sensors over all time since ``restart``."""
-        if self.count < 2:
-            return 0.0
-        spent = self.cost() * (self.count - 1)
-        return spent / (self._before[-1] - self._before[self._first])
+        return self._kept(()).self_cost_share()
 
-    def cut(self) -> Blocks | None:
-        """Neighbouring ticks joined to blocks.
-
-        Returns:
-            None when there are not three ticks, which is the least for two blocks.
-        """
-        if self.count < 3:
-            return None
-        whole = len(self._after)
-        before, after = np.array(self._before[:whole]), np.array(self._after)
-        per_block = min(self._per_block, (self.count - 1) // 2)
-        at = np.arange(self._first, len(before), per_block, dtype=np.intp)
-        worked = np.concatenate(([0.0], np.cumsum(before[1:] - after[:-1])))
-        done = np.cumsum(self._iterations[:whole]).astype(np.float64)
-        energies, failures = self._energies(at, before[at])
-        blocks = Blocks(
-            before[at[:-1]] - before[at[0]],
-            np.diff(before[at]),
-            np.diff(worked[at]),
-            np.diff(done[at]),
-            energies,
-            failures,
-        )
-        keep = self._undisturbed(at)
-        return blocks.only(keep) if len(keep) >= 2 else blocks
-
-    def _undisturbed(self, at: Indices) -> Indices:
-        """Numbers of the blocks that no pause touches.
-
-        A border beside a pause lies between two values of a counter that the
-        pause has pulled apart, so the block on its other side is left out too.
-        """
-        pauses = np.array(self._pauses, dtype=np.intp)
-        after = np.searchsorted(at, pauses, side="right") - 1
-        before = np.searchsorted(at, pauses, side="left") - 1
-        return np.setdiff1d(np.arange(len(at) - 1), np.concatenate((before, after)))
-
-    def _energies(self, at: Indices, instants: Vector) -> tuple[dict[str, Vector], dict[str, str]]:
-        energies: dict[str, Vector] = {}
-        failures: dict[str, str] = {}
+    def readings(self) -> RunReadings:
+        """All that the run knows so far; what happens later does not change it."""
+        instants = self._before[: len(self._after)]
+        channels: list[ChannelReadings] = []
         for source, recording in zip(self._sources, self._recordings, strict=True):
             used = {channel.id for channel in source.channels}
-            for channel, blocks in recording.energies(at, instants):
-                if channel.id not in used:
-                    continue
-                if isinstance(blocks, str):
-                    failures[channel.id] = blocks
-                else:
-                    energies[channel.id] = blocks
-        return energies, failures
+            channels += [
+                _kept_of(source, shown)
+                for shown in recording.readings(instants[-1] if instants else self.clock.now())
+                if shown.channel.id in used
+            ]
+        return self._kept(channels)
+
+    def _kept(self, channels: Sequence[ChannelReadings]) -> RunReadings:
+        after = np.array(self._after)
+        whole = len(after)
+        return RunReadings(
+            np.array(self._before)[:whole],
+            after,
+            np.array(self._iterations)[:whole],
+            np.array(self._pauses),
+            self._first,
+            self._per_block,
+            tuple(channels),
+            self._observer.seen() if self._observer is not None else None,
+            OwnTime(self._held_s, self._cpu_s + repeated_s(self.clock) - self._repeated_s),
+        )
+
+    def cut(self) -> Blocks | None:
+        """The blocks so far. See ``RunReadings.cut``."""
+        self.latest = self.readings() if self.count > 2 else None
+        return self.latest.cut() if self.latest else None
 
 
 def is_lost(blocks: Blocks, contains: Sequence[str]) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+from .budget import Budget, Term, gains
 from .results import ChannelEnergy, MissingChannel, WindowResult
 from .statistics import add_gains, coverage_factor
 
@@ -49,8 +51,12 @@ class Channel:
         wraps_at: counts at which a counter starts again at 0; None for never.
         update_period_s: seconds between two new values; None where not known.
         gain_uncertainty: relative, k = 1, common to all readings.
-        gain_source: where that figure comes from.
+        gain_source: where that figure comes from; channels whose text is the same
+            up to the first ``;`` err alike.
         description: for people; the device's own name, and what to know of it.
+        load_uncertainty: the part of ``gain_uncertainty`` that depends on the load, so
+            that no calibration takes it away; relative, k = 1.
+        calibration: when, and against which meter; empty if it was not calibrated.
     """
 
     id: str
@@ -63,6 +69,8 @@ class Channel:
     gain_uncertainty: float = 0.0
     gain_source: str = ""
     description: str = ""
+    load_uncertainty: float = 0.0
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         if self.component not in COMPONENTS:
@@ -75,6 +83,18 @@ class Channel:
         """Whether a sensor stands behind it."""
         return self.method != MODELLED
 
+    @property
+    def gain_kind(self) -> str:
+        """What its gain has in common with that of other channels."""
+        return self.gain_source.partition(";")[0]
+
+
+class Evidence(Protocol):
+    """What a sensor showed at and between the ends of a window: a dataclass of plain data."""
+
+    def reading(self) -> Reading:
+        """The reading that follows from it."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -85,12 +105,16 @@ class Reading:
         energy_j: joules; None when the sensor failed.
         u_j: standard uncertainty without the sensor's gain.
         reason: of the failure.
+        budget: what ``u_j`` is made of; empty where that is not told apart.
+        evidence: what it follows from, where that can be kept.
     """
 
     channel: Channel
     energy_j: float | None
     u_j: float = 0.0
     reason: str = ""
+    budget: Budget = ()
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
 
 def too_short(channel: Channel, period_s: float, duration_s: float) -> str:
@@ -120,7 +144,9 @@ def contents(
 
     CPU packages, DRAM and the accelerators in use; nothing twice; modelled
     channels only for components that nothing measures. Where no part is
-    measured but the machine as a whole is, the total is that measurement.
+    measured but the machine as a whole is, the total is that measurement;
+    several such channels are added only if they say that they make up one
+    whole, see ``overlap``.
 
     Args:
         channels: all that are open.
@@ -141,10 +167,44 @@ def contents(
     measured = {channel.component for channel in parts if channel.measured}
     if not measured:
         for component in SUPERSETS:
-            whole = [c.id for c in channels if c.component == component and c.measured]
-            if whole:
-                return tuple(whole)
+            wholes = _wholes(channels, component)
+            if wholes:
+                return () if _may_overlap(wholes) else tuple(c.id for c in wholes)
     return tuple(c.id for c in parts if c.measured or c.component not in measured)
+
+
+def overlap(channels: Sequence[Channel]) -> str:
+    """Why channels of the whole machine make no total; empty if they do, or need not.
+
+    Two meters may feed two power supplies, or one may hang behind the other.
+    They are added when both are contained in the same, named by ``contained_in``.
+    """
+    if any(channel.component in PARTS and channel.measured for channel in channels):
+        return ""
+    for component in SUPERSETS:
+        wholes = _wholes(channels, component)
+        if _may_overlap(wholes):
+            names = " and ".join(channel.id for channel in wholes)
+            return (
+                f"{names} may see the same joules, so there is no total of them. If each feeds "
+                "a part of the machine, say so (wattmeters: give them the same part_of); "
+                "otherwise use one of them"
+            )
+        if wholes:
+            return ""
+    return ""
+
+
+def _wholes(channels: Sequence[Channel], component: str) -> list[Channel]:
+    found = [c for c in channels if c.component == component and c.measured]
+    ids = {channel.id for channel in found}
+    return [channel for channel in found if channel.contained_in not in ids]
+
+
+def _may_overlap(wholes: Sequence[Channel]) -> bool:
+    return len(wholes) > 1 and (
+        wholes[0].contained_in is None or len({c.contained_in for c in wholes}) > 1
+    )
 
 
 def joined_method(methods: Collection[str]) -> str:
@@ -173,6 +233,7 @@ def window_result(
             continue
         channel = reading.channel
         repeat, whole = half_widths([(channel, reading.energy_j, reading.u_j)])
+        budget = budget_of([reading])
         channels.append(
             ChannelEnergy(
                 channel.id,
@@ -183,6 +244,7 @@ def window_result(
                 reading.energy_j,
                 *bounds(reading.energy_j, whole),
                 *bounds(reading.energy_j, repeat),
+                budget,
             )
         )
     missing = tuple(
@@ -190,11 +252,8 @@ def window_result(
         for _, reading in readings
         if reading.energy_j is None
     )
-    terms = [
-        (reading.channel, reading.energy_j, reading.u_j)
-        for _, reading in readings
-        if reading.channel.id in inside and reading.energy_j is not None
-    ]
+    used = [r for _, r in readings if r.channel.id in inside and r.energy_j is not None]
+    terms = [(r.channel, r.energy_j, r.u_j) for r in used if r.energy_j is not None]
     method = joined_method({channel.method for channel, _, _ in terms})
     total = low = high = repeat_low = repeat_high = None
     if inside and len(terms) == len(inside):
@@ -214,7 +273,22 @@ def window_result(
         contains=inside,
         channels=tuple(channels),
         missing=missing,
+        budget=budget_of(used) if total is not None else (),
     )
+
+
+def budget_of(readings: Sequence[Reading]) -> Budget:
+    """What makes the interval of a sum of readings as wide as it is."""
+    terms: list[Term] = []
+    for reading in readings:
+        id = reading.channel.id
+        own = reading.budget or (Term("window", reading.u_j),)
+        terms += [replace(t, detail=f"{id}: {t.detail}" if t.detail else id) for t in own if t.u]
+    shares = [
+        (r.channel.gain_kind, r.channel.id, abs(r.energy_j or 0.0) * r.channel.gain_uncertainty)
+        for r in readings
+    ]
+    return (*terms, *gains(shares))
 
 
 def half_widths(terms: Sequence[tuple[Channel, float, float]]) -> tuple[float, float]:
@@ -224,7 +298,7 @@ def half_widths(terms: Sequence[tuple[Channel, float, float]]) -> tuple[float, f
         terms: channel, joules and standard uncertainty of each.
     """
     repeat = math.sqrt(math.fsum(u * u for _, _, u in terms))
-    gain = add_gains([(c.gain_source, abs(energy) * c.gain_uncertainty) for c, energy, _ in terms])
+    gain = add_gains([(c.gain_kind, abs(energy) * c.gain_uncertainty) for c, energy, _ in terms])
     k = coverage_factor()
     return k * repeat, k * math.hypot(repeat, gain)
 

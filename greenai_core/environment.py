@@ -7,6 +7,7 @@ What cannot be found out is None.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import re
@@ -60,7 +61,7 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "virtualisation": _virtualisation(root),
         "container": _container(root),
-        "nvidia_driver": _nvidia_driver(root),
+        "nvidia_driver": nvidia_driver(root),
         "libraries": {name: v for name in LIBRARIES if (v := _version(name)) is not None},
         "git": _git(),
     }
@@ -88,16 +89,39 @@ def _os_name(root: Path) -> str | None:
 def _cpu(root: Path) -> dict[str, Any]:
     import psutil
 
-    info = _read(root / "proc/cpuinfo") or ""
-    # x86 says "model name"; some ARM boards "Model" or "Hardware"; others nothing.
-    model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", info, re.M)
     return {
-        "model": model[1].strip() if model else None,
+        "model": _cpu_model(root),
         "logical_cores": psutil.cpu_count(logical=True),
         "physical_cores": psutil.cpu_count(logical=False),
         "governor": _governor(root),
         "turbo": _turbo(root),
     }
+
+
+def _cpu_model(root: Path) -> str | None:
+    info = _read(root / "proc/cpuinfo") or ""
+    # x86 says "model name"; some ARM boards "Model" or "Hardware"; others nothing.
+    model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", info, re.M)
+    return model[1].strip() if model else None
+
+
+def machine_identity(root: Path = Path("/")) -> str | None:
+    """A name of this machine that does not tell which one it is; None where nothing tells it.
+
+    A hash of the installation's id, the processor and the board, as far as every
+    user may read them: serial numbers are for root alone, and what root
+    calibrates must be found by others.
+
+    Args:
+        root: where ``proc``, ``sys`` and ``etc`` are.
+    """
+    dmi = root / "sys/class/dmi/id"
+    own = _read(root / "etc/machine-id") or _read(root / "var/lib/dbus/machine-id")
+    if not own:
+        return None
+    board = [_read(dmi / name) or "" for name in ("board_vendor", "board_name", "product_name")]
+    known = "\0".join(["greenai", own, _cpu_model(root) or "", *board])
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 def _governor(root: Path) -> str | None:
@@ -151,7 +175,12 @@ def _container(root: Path) -> str | None:
     return next((name for name in CONTAINERS if name in groups), None)
 
 
-def _nvidia_driver(root: Path) -> str | None:
+def nvidia_driver(root: Path = Path("/")) -> str | None:
+    """Version of the NVIDIA driver in use; None where there is none.
+
+    Args:
+        root: where ``proc`` is.
+    """
     text = _read(root / "proc/driver/nvidia/version") or ""
     found = re.search(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)\s", text, re.M)
     return found[1] if found else None

@@ -2,78 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from .blocks import Source
-from .clock import Clock
-from .errors import GreenAIError, LifecycleError, ModelError
-from .evaluation import MeasurementInterrupted, describe
+from .budget import scaled
+from .clock import Clock, repeated_s
+from .epoch_energy import (
+    FEW_EPOCHS,
+    FEWEST_EPOCHS,
+    EpochCosts,
+    data_wait,
+    energy_of_run,
+    epoch_costs,
+    missing_channels,
+)
+from .errors import LifecycleError, ModelError
+from .evaluation import MeasurementInterrupted, TrainingFailed, describe, training_failed
+from .kept_windows import KeptWindows
 from .loop import LoopSettings
 from .model import DLLibrary
 from .parameters import ParameterCount
 from .results import (
     ChannelJoules,
-    ChannelStep,
-    DataWait,
     EpochResult,
     Figure,
-    MissingChannel,
+    ModelSummary,
     Repetition,
+    SelfCost,
     TrainingResult,
-    WindowResult,
 )
+from .run_costs import sensor_notes
+from .self_cost import self_cost
 from .spans import Window
-from .statistics import batch_means
 from .trainable import Trainable
 from .training import Course, Lessons, Progress, teach, warm_up
 
-DERIVATION = (
-    "mean power of the epochs × time of waiting: sensors are too slow to tell a wait from the "
-    "step after it, and the power while waiting may be lower"
-)
-FEWEST_EPOCHS = 4
-"""Fewer say next to nothing of how epochs differ: of two, the interval is 13 times their spread."""
-
-FEW_EPOCHS = (
-    f"fewer than {FEWEST_EPOCHS} complete epochs: the intervals hold the reading of the sensors "
-    "and the spread of the times of steps, not how epochs differ"
-)
-
-
-class TrainingFailed(ModelError):
-    """Training broke off; what was measured before is not lost.
-
-    Attributes:
-        result: of the steps that were done.
-    """
-
-    def __init__(self, message: str, result: TrainingResult) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass(frozen=True)
-class _Energy:
-    """Joules of one window: the value, and the upper ends of its two intervals."""
-
-    value: float
-    repeat_high: float
-    high: float
-
-    @property
-    def reading(self) -> float:
-        """Half-width of the interval without the gains of the sensors."""
-        return self.repeat_high - self.value
-
-    @property
-    def gain(self) -> float:
-        """Half-width of what the gains of the sensors add to it."""
-        return math.sqrt(max((self.high - self.value) ** 2 - self.reading**2, 0.0))
+__all__ = ["TrainingFailed", "by_epochs", "per_epoch"]
 
 
 def by_epochs(
@@ -84,8 +52,11 @@ def by_epochs(
     clock: Clock,
     settings: LoopSettings,
     progress: Progress,
+    keep: Callable[[KeptWindows], None] = lambda kept: None,
 ) -> TrainingResult:
     """Train in whole epochs and report what they cost. See ``Session.evaluate_training``.
+
+    ``keep`` is told what the figures follow from.
 
     Raises:
         MeasurementInterrupted: Ctrl-C; its ``result`` holds what was measured.
@@ -101,7 +72,7 @@ def by_epochs(
         windows[name] = Window(name, sources, clock, library.accelerators())
         return windows[name]
 
-    begun = clock.now()
+    begun, spent = clock.now(), repeated_s(clock)
     interrupted, failure = False, None
     try:
         teach(trainable, course, lessons, clock, part, progress)
@@ -115,96 +86,112 @@ def by_epochs(
             raise
     if not lessons.steps:
         raise ModelError(f"{library.path}: {lessons.stopped}")
-    elapsed = clock.now() - begun
-    result = _result(library, summary, course, lessons, _ended(windows), elapsed, settings)
+    elapsed, spent = clock.now() - begun, repeated_s(clock) - spent
+    notes = sensor_notes(sources)
+    kept = _kept(windows, lessons, elapsed, settings)
+    keep(kept)
+    parameters, doubts = _parameters(library)
+    blank = {e.number: e.result() for e in lessons.epochs}
+    result, why, costs = epochs_result(summary, parameters, kept, blank)
+    told = _warnings(lessons, doubts, costs, why)
+    own = _self_cost(kept, elapsed, spent)
+    result = replace(result, warnings=(*course.warnings, *told, *notes), self_cost=own)
     if interrupted:
         note = "interrupted before its end"
         raise MeasurementInterrupted(replace(result, warnings=(note, *result.warnings)))
     if failure is not None:
-        text = str(failure) if isinstance(failure, GreenAIError) else repr(failure)
-        note = f"training broke off: {text}"
-        kept = replace(result, warnings=(note, *result.warnings))
-        raise TrainingFailed(text, kept) from failure
+        raise training_failed(failure, result)
     return result
 
 
-def _ended(windows: dict[str, Window]) -> dict[str, WindowResult]:
-    found = {}
-    for name, window in windows.items():
-        try:
-            found[name] = window.result
-        except LifecycleError:
-            continue  # interrupted while it began
-    return found
+def _self_cost(kept: KeptWindows, elapsed_s: float, background_s: float) -> SelfCost:
+    """What measuring took: the time around the windows, and the reading in the background."""
+    measured = math.fsum(window.duration_s for window in kept.windows)
+    held = max(elapsed_s - measured, 0.0)
+    joules: dict[str, float] = {}
+    channels = {}
+    for window in kept.windows:
+        for one in window.readings:
+            channels[one.channel.id] = one.channel
+        for energy in window.result().channels:
+            joules[energy.id] = joules.get(energy.id, 0.0) + energy.energy_j
+    watts = [(channels[id], energy / measured) for id, energy in joules.items()]
+    return self_cost(held, held + background_s, elapsed_s, watts, os.cpu_count() or 1)
 
 
-def _result(
-    library: DLLibrary,
-    summary: Any,
-    course: Course,
-    lessons: Lessons,
-    windows: dict[str, WindowResult],
-    elapsed_s: float,
-    settings: LoopSettings,
-) -> TrainingResult:
-    parameters, notes = _parameters(library)
-    done = [epoch for epoch in lessons.epochs if f"epoch {epoch.number}" in windows]
+def _kept(
+    windows: dict[str, Window], lessons: Lessons, elapsed_s: float, settings: LoopSettings
+) -> KeptWindows:
+    found = []
+    for window in windows.values():
+        with contextlib.suppress(LifecycleError):  # interrupted while it began
+            found.append(window.kept)
+    names = {window.name for window in found}
+    passes = [e.training for e in lessons.epochs if f"epoch {e.number}" in names]
+    return KeptWindows(
+        tuple(found),
+        tuple(tuple(each.step_times) for each in passes),
+        tuple(each.wait_s for each in passes),
+        elapsed_s,
+        settings.precision,
+    )
+
+
+def epochs_result(
+    summary: ModelSummary,
+    parameters: ParameterCount | None,
+    kept: KeptWindows,
+    taught: Mapping[int, EpochResult],
+) -> tuple[TrainingResult, str, EpochCosts]:
+    """The result of whole epochs: all that follows from their windows.
+
+    Args:
+        summary: which model.
+        parameters: of the model.
+        kept: the windows and the times of the steps.
+        taught: what each epoch learnt, by number; its energy is not looked at.
+
+    Returns:
+        The result without warnings, why the precision was not reached, and the costs.
+    """
+    windows = {window.name: window.result() for window in kept.windows}
     epochs = tuple(
-        epoch.result(windows[f"epoch {epoch.number}"], windows.get(f"validation {epoch.number}"))
-        for epoch in done
+        replace(
+            epoch,
+            duration_s=windows[f"epoch {number}"].duration_s,
+            training=windows[f"epoch {number}"],
+            validation=windows.get(f"validation {number}"),
+        )
+        for number, epoch in taught.items()
+        if f"epoch {number}" in windows
     )
-    used = [e for e in epochs if e.complete] or [e for e in epochs if e.steps]
-    times = [t for epoch in done for t in epoch.training.step_times]
-    parts = [window for e in used if (window := e.training) is not None]
-    totals = [_total(window) for window in parts]
-    steps = [float(e.steps) for e in used]
-    spread = _relative_spread(times)
-    method = parts[0].method
-    told = f"{len(parts)} epochs added up ({', '.join(parts[0].contains)})"
-    energy = _per(totals, steps, spread, method, f"{told}, divided by their steps")
-    precise = energy is not None and (
-        energy.repeat_high - energy.value <= settings.precision * energy.value
-    )
-    met = precise and all(e.complete for e in epochs) and not lessons.stopped
-    if not met:
-        notes += ("target not met: " + _why(energy, epochs, settings),)
-    if len(parts) < FEWEST_EPOCHS:
-        notes += (FEW_EPOCHS,)
+    costs = epoch_costs(epochs, [time for times in kept.step_times for time in times])
+    why = _why_not(costs.energy_per_step_j, epochs, kept.precision)
+    elapsed_s = kept.elapsed_s
     measured = math.fsum(window.duration_s for window in windows.values())
-    return TrainingResult(
+    result = TrainingResult(
         model=summary,
         parameters=parameters,
-        energy_per_step_j=energy,
-        energy_per_sample_j=_per(
-            totals,
-            [float(e.samples) for e in used],
-            spread,
-            method,
-            f"{told}, divided by their samples",
-        ),
-        step_s=_seconds(times),
-        power_w=_per(totals, [w.duration_s for w in parts], spread, method, f"{told}, over time"),
-        contains=parts[0].contains,
-        channels=_channels(parts, steps, spread),
-        missing=_missing(windows.values()),
+        energy_per_step_j=costs.energy_per_step_j,
+        energy_per_sample_j=costs.energy_per_sample_j,
+        step_s=costs.step_s,
+        power_w=costs.power_w,
+        contains=costs.contains,
+        channels=costs.channels,
+        missing=missing_channels(windows.values()),
         repetitions=_repetitions(epochs),
         steps=sum(e.steps for e in epochs),
         losses=tuple(e.loss for e in epochs if e.loss is not None),
-        target=settings.precision,
-        target_met=met,
+        target=kept.precision,
+        target_met=not why,
         self_cost_share=max(elapsed_s - measured, 0.0) / elapsed_s if elapsed_s > 0 else 0.0,
-        warnings=(*course.warnings, *_stopped(lessons), *notes, *_modelled(parts)),
-        energy_per_epoch_j=_per(
-            totals if any(e.complete for e in epochs) else [None],
-            [1.0] * len(parts),
-            spread,
-            method,
-            f"mean of {len(parts)} epochs, validation apart",
-        ),
-        energy_of_run_j=_run(list(windows.values()), method),
-        data_wait=_wait(epochs),
+        warnings=(),
+        energy_per_epoch_j=costs.energy_per_epoch_j,
+        energy_of_run_j=energy_of_run(list(windows.values()), costs.method),
+        data_wait=data_wait(epochs),
         epochs=epochs,
     )
+    return result, why, costs
 
 
 def _parameters(library: DLLibrary) -> tuple[ParameterCount | None, tuple[str, ...]]:
@@ -212,95 +199,6 @@ def _parameters(library: DLLibrary) -> tuple[ParameterCount | None, tuple[str, .
         return library.count_parameters(), ()
     except ModelError as error:
         return None, (f"the parameters could not be counted: {error}",)
-
-
-def _total(window: WindowResult) -> _Energy | None:
-    value, repeat, high = window.energy_j, window.repeat_high_j, window.high_j
-    return None if value is None or repeat is None or high is None else _Energy(value, repeat, high)
-
-
-def _per(
-    energies: Sequence[_Energy | None],
-    counts: Sequence[float],
-    step_spread: float,
-    method: str,
-    provenance: str,
-) -> Figure | None:
-    """Energy of one of ``counts``; None where the energy of a window is not known.
-
-    Several epochs show by their spread what another one would cost. Of few, the
-    interval is that of the reading widened by the spread of the steps' times.
-    """
-    known = [energy for energy in energies if energy is not None]
-    if len(known) < len(energies) or not known:
-        return None
-    count = math.fsum(counts)
-    value = math.fsum(energy.value for energy in known) / count
-    reading = math.sqrt(math.fsum(energy.reading**2 for energy in known)) / count
-    gain = math.fsum(energy.gain for energy in known) / count
-    if len(known) >= FEWEST_EPOCHS:
-        each = [energy.value / number for energy, number in zip(known, counts, strict=True)]
-        half = max(reading, batch_means(each).half)
-    else:
-        half = math.hypot(reading, abs(value) * step_spread)
-    return _figure(value, half, gain, method, provenance)
-
-
-def _figure(value: float, half: float, gain: float, method: str, provenance: str) -> Figure:
-    total = math.hypot(half, gain)
-    floor = min(value, 0.0)
-    return Figure(
-        value,
-        max(value - total, floor),
-        value + total,
-        max(value - half, floor),
-        value + half,
-        method,
-        provenance,
-    )
-
-
-def _relative_spread(times: Sequence[float]) -> float:
-    """Relative half-width of the mean time of a step; 1 where one step shows none."""
-    interval = batch_means(times)
-    if math.isinf(interval.half) or interval.mean <= 0:
-        return 1.0
-    return interval.half / interval.mean
-
-
-def _seconds(times: Sequence[float]) -> Figure:
-    mean = float(np.mean(times))
-    provenance = f"mean of {len(times)} steps on the monotonic clock, with waiting for data"
-    return _figure(mean, mean * _relative_spread(times), 0.0, "clock", provenance)
-
-
-def _channels(
-    parts: Sequence[WindowResult], steps: Sequence[float], spread: float
-) -> tuple[ChannelStep, ...]:
-    found = []
-    for channel in parts[0].channels:
-        same = [c for part in parts for c in part.channels if c.id == channel.id]
-        if len(same) < len(parts):
-            continue
-        energies = [_Energy(c.energy_j, c.repeat_high_j, c.high_j) for c in same]
-        figure = _per(energies, steps, spread, channel.method, channel.id)
-        if figure is not None:
-            found.append(
-                ChannelStep(
-                    channel.id,
-                    channel.component,
-                    channel.method,
-                    channel.profiler,
-                    channel.in_total,
-                    figure,
-                )
-            )
-    return tuple(found)
-
-
-def _missing(windows: Any) -> tuple[MissingChannel, ...]:
-    lost = {missing.id: missing for window in windows for missing in window.missing}
-    return tuple(lost.values())
 
 
 def _repetitions(epochs: Sequence[EpochResult]) -> tuple[Repetition, ...]:
@@ -317,47 +215,30 @@ def _repetitions(epochs: Sequence[EpochResult]) -> tuple[Repetition, ...]:
     return tuple(found)
 
 
-def _run(windows: Sequence[WindowResult], method: str) -> Figure | None:
-    """It happened once: what is uncertain of it is the reading and the gains."""
-    totals = [_total(window) for window in windows]
-    known = [energy for energy in totals if energy is not None]
-    if len(known) < len(totals):
-        return None
-    return _figure(
-        math.fsum(energy.value for energy in known),
-        math.sqrt(math.fsum(energy.reading**2 for energy in known)),
-        math.fsum(energy.gain for energy in known),
-        method,
-        f"{len(known)} windows added up, training and validation",
-    )
+def _warnings(lessons: Lessons, notes: Sequence[str], costs: EpochCosts, why: str) -> Iterator[str]:
+    if lessons.stopped:
+        yield lessons.stopped
+    yield from notes
+    if why:
+        yield f"target not met: {why}"
+    if len(costs.used) < FEWEST_EPOCHS:
+        yield FEW_EPOCHS
+    if costs.modelled:
+        which = ", ".join(costs.modelled)
+        yield f"modelled, not measured: {which}. `greenai devices` tells what could measure"
 
 
-def _wait(epochs: Sequence[EpochResult]) -> DataWait:
-    waited = math.fsum(e.wait_s for e in epochs)
-    seconds = math.fsum(e.duration_s for e in epochs)
-    joules = [e.training.energy_j if e.training else None for e in epochs]
-    known = [j for j in joules if j is not None]
-    share = waited / seconds if seconds > 0 else 0.0
-    whole = len(known) == len(joules)
-    return DataWait(waited, share, math.fsum(known) * share if whole else None, DERIVATION)
-
-
-def _stopped(lessons: Lessons) -> tuple[str, ...]:
-    return (lessons.stopped,) if lessons.stopped else ()
-
-
-def _modelled(parts: Sequence[WindowResult]) -> tuple[str, ...]:
-    which = [c.id for c in parts[0].channels if c.in_total and c.method == "modelled"]
-    return (f"modelled, not measured: {', '.join(which)}",) if which else ()
-
-
-def _why(energy: Figure | None, epochs: Sequence[EpochResult], settings: LoopSettings) -> str:
+def _why_not(energy: Figure | None, epochs: Sequence[EpochResult], precision: float) -> str:
+    """What stood in the way of the precision; empty when it was reached."""
     if energy is None:
-        return "a channel of the total was lost"
+        return "a channel of the total was lost: `greenai devices` tells what works now"
     if not all(e.complete for e in epochs):
-        return "the last epoch is not complete"
-    reached = (energy.repeat_high - energy.value) / energy.value if energy.value > 0 else math.inf
-    return f"the interval reached ±{reached:.1%}, not ±{settings.precision:.1%}"
+        return "the last epoch is not complete: let it end"
+    half = energy.repeat_high - energy.value
+    if half <= precision * energy.value:
+        return ""
+    reached = half / energy.value if energy.value > 0 else math.inf
+    return f"the interval reached ±{reached:.1%}, not ±{precision:.1%}: train more --epochs"
 
 
 def per_epoch(result: TrainingResult, samples: int | None) -> TrainingResult:
@@ -373,5 +254,6 @@ def per_epoch(result: TrainingResult, samples: int | None) -> TrainingResult:
         one.repeat_high * samples,
         one.method,
         f"{one.provenance}; × {samples} samples of an epoch, without waiting for data",
+        scaled(one.budget, samples),
     )
     return replace(result, energy_per_epoch_j=epoch)

@@ -16,9 +16,11 @@
     ├── MeasurementError
     │   ├── ReadingError         a sensor failed or gave an impossible value
     │   ├── LifecycleError       start, stop, open and close in a wrong order
-    │   └── NoSensorError        nothing here can give joules
+    │   ├── NoSensorError        nothing here can give joules
+    │   └── CalibrationError     a sensor cannot be compared with that meter
     ├── PowerCapError
     ├── GradeError
+    ├── ComparisonError          two things that cannot be compared
     ├── SchemaError              a report of an unknown version or shape
     └── ConfigError
 
@@ -98,12 +100,20 @@ class NoSensorError(MeasurementError):
     """No source of joules is left to measure with."""
 
 
+class CalibrationError(MeasurementError):
+    """A sensor cannot be calibrated with that meter, load, or stairs."""
+
+
 class PowerCapError(GreenAIError):
     """A power limit could not be read, set or restored."""
 
 
 class GradeError(GreenAIError):
     """A grade cannot be given with this scale and this report."""
+
+
+class ComparisonError(GreenAIError):
+    """Two models or reports cannot be compared: their figures mean different things."""
 
 
 class SchemaError(GreenAIError):

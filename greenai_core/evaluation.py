@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from .blocks import Blocks, Source
-from .channels import Channel, contents, joined_method
+from .above_idle import inference_above_idle, training_above_idle
+from .blocks import Source
+from .budget import scaled
+from .channels import Channel, contents
 from .clock import Clock
-from .errors import ModelError, ReadingError
+from .conditions import observer
+from .errors import GreenAIError, ModelError, ReadingError
+from .idle import Bracket
+from .kept_runs import KeptRun
 from .loop import LoopRun, LoopSettings, run_loop
 from .model import DLLibrary, Trainable
 from .parameters import ParameterCount
+from .repeated_steps import BrokenOff, RepeatedSteps
 from .results import (
     ChannelInference,
-    ChannelJoules,
     ChannelStep,
     Figure,
     InferenceResult,
-    MissingChannel,
     ModelSummary,
-    Repetition,
     TrainingResult,
     WindowResult,
 )
-from .statistics import MIN_BLOCKS, Interval, add_gains, batch_means, expanded
+from .run_costs import RunCosts, run_costs, sensor_notes, sensors_of
 
 
 class MeasurementInterrupted(KeyboardInterrupt):
@@ -43,19 +43,16 @@ class MeasurementInterrupted(KeyboardInterrupt):
         self.result = result
 
 
-@dataclass(frozen=True)
-class _Costs:
-    """What a run says of one iteration, whatever the work was."""
+class TrainingFailed(ModelError):
+    """Training broke off; what was measured before is not lost.
 
-    energy: Figure | None
-    seconds: Figure
-    power: Figure | None
-    contains: tuple[str, ...]
-    channels: tuple[tuple[Channel, str, bool, Figure], ...]
-    missing: tuple[MissingChannel, ...]
-    repetitions: tuple[Repetition, ...]
-    iterations: int
-    warnings: tuple[str, ...]
+    Attributes:
+        result: of the steps that were done.
+    """
+
+    def __init__(self, message: str, result: TrainingResult) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def describe(library: DLLibrary, inputs: Mapping[str, Any], batch: int) -> ModelSummary:
@@ -75,13 +72,41 @@ def inference(
     clock: Clock,
     settings: LoopSettings,
     progress: Callable[[float, str], None],
+    keep: Callable[[KeptRun], None] = lambda kept: None,
+    idle_s: float | None = 0.0,
 ) -> InferenceResult:
-    """Repeat an inference and report what it costs. See ``Session.evaluate_inference``."""
+    """Repeat an inference and report what it costs. See ``Session.evaluate_inference``.
+
+    ``keep`` is told what the figures follow from.
+    """
     parameters, notes = _parameters(library)
     contains = contents(_channels(sources), library.accelerators())
-    run = run_loop(work, sources, contains, clock, settings, progress)
-    costs = _costs(run, sources, contains, settings)
-    result = InferenceResult(
+    idle = Bracket(sources, contains, clock, settings, idle_s)
+    idle.before(work)
+    watcher = observer([source.profiler for source in sources], clock)
+    run = run_loop(work, sources, contains, clock, settings, progress, watcher)
+    told = sensor_notes(sources)
+    sensors = sensors_of(sources, run.blocks)
+    keep(KeptRun(run.readings, sensors, contains, settings, run.interrupted))
+    idle.after(run)
+    costs = run_costs(run, sensors, contains, settings, (*told, *idle.notes))
+    result = inference_result(summary, parameters, run, costs, settings, notes)
+    result = inference_above_idle(result, run, sensors, idle.windows)
+    if run.interrupted:
+        raise MeasurementInterrupted(result)
+    return result
+
+
+def inference_result(
+    summary: ModelSummary,
+    parameters: ParameterCount | None,
+    run: LoopRun,
+    costs: RunCosts,
+    settings: LoopSettings,
+    notes: Sequence[str] = (),
+) -> InferenceResult:
+    """The result of a run of inferences: all that follows from its readings."""
+    return InferenceResult(
         model=summary,
         parameters=parameters,
         energy_per_inference_j=costs.energy,
@@ -100,10 +125,9 @@ def inference(
         target_met=run.target_met,
         self_cost_share=run.self_cost_share,
         warnings=(*notes, *costs.warnings),
+        removed=costs.removed,
+        self_cost=costs.self_cost,
     )
-    if run.interrupted:
-        raise MeasurementInterrupted(result)
-    return result
 
 
 def training(
@@ -115,18 +139,49 @@ def training(
     clock: Clock,
     settings: LoopSettings,
     progress: Callable[[float, str], None],
+    keep: Callable[[KeptRun], None] = lambda kept: None,
+    idle_s: float | None = 0.0,
 ) -> TrainingResult:
-    """Repeat a training step and report what it costs. See ``Session.evaluate_training``."""
+    """Repeat a training step and report what it costs. See ``Session.evaluate_training``.
+
+    Raises:
+        TrainingFailed: a step failed, or its loss is no number; ``result`` holds
+            what was measured.
+        ModelError: likewise, before there was enough to report.
+        MeasurementInterrupted: Ctrl-C; its ``result`` holds what was measured.
+    """
     parameters, notes = _parameters(library)
     contains = contents(_channels(sources), library.accelerators())
-    work()
-    first_loss = trainable.loss()
-    run = run_loop(work, sources, contains, clock, settings, progress)
-    costs = _costs(run, sources, contains, settings)
-    losses = (first_loss, trainable.loss())
-    if not all(map(math.isfinite, losses)):
-        notes = (*notes, f"the loss became {losses[-1]}: the energy is that of useless steps")
-    result = TrainingResult(
+    steps = RepeatedSteps(trainable, work)
+    idle = Bracket(sources, contains, clock, settings, idle_s)
+    run = _run_steps(steps, idle, sources, contains, clock, settings, progress)
+    told = sensor_notes(sources)
+    sensors = sensors_of(sources, run.blocks)
+    broken_off = run.interrupted or steps.failure is not None
+    keep(KeptRun(run.readings, sensors, contains, settings, broken_off))
+    if not broken_off:
+        idle.after(run)
+    costs = run_costs(run, sensors, contains, settings, (*told, *idle.notes))
+    result = training_result(summary, parameters, run, costs, settings, notes)
+    result = training_above_idle(result, run, sensors, idle.windows)
+    result = replace(result, losses=steps.losses)
+    if steps.failure is not None:
+        raise training_failed(steps.failure, result)
+    if run.interrupted:
+        raise MeasurementInterrupted(result)
+    return result
+
+
+def training_result(
+    summary: ModelSummary,
+    parameters: ParameterCount | None,
+    run: LoopRun,
+    costs: RunCosts,
+    settings: LoopSettings,
+    notes: Sequence[str] = (),
+) -> TrainingResult:
+    """The result of a run of training steps: all that follows from its readings."""
+    return TrainingResult(
         model=summary,
         parameters=parameters,
         energy_per_step_j=costs.energy,
@@ -141,15 +196,52 @@ def training(
         missing=costs.missing,
         repetitions=costs.repetitions,
         steps=costs.iterations,
-        losses=tuple(loss for loss in losses if math.isfinite(loss)),
+        losses=(),
         target=settings.precision,
         target_met=run.target_met,
         self_cost_share=run.self_cost_share,
         warnings=(*notes, *costs.warnings),
+        removed=costs.removed,
+        self_cost=costs.self_cost,
     )
-    if run.interrupted:
-        raise MeasurementInterrupted(result)
-    return result
+
+
+def _run_steps(
+    steps: RepeatedSteps,
+    idle: Bracket,
+    sources: Sequence[Source],
+    contains: Sequence[str],
+    clock: Clock,
+    settings: LoopSettings,
+    progress: Callable[[float, str], None],
+) -> LoopRun:
+    """A run of steps; one that broke off has ``failure`` told by ``steps``.
+
+    Raises:
+        KeyboardInterrupt: there was too little measured to report.
+        Exception: likewise; what broke training off.
+    """
+    try:
+        steps()
+        idle.before(steps)
+        watcher = observer([source.profiler for source in sources], clock)
+        run = run_loop(steps, sources, contains, clock, settings, progress, watcher)
+    except BrokenOff:
+        if steps.failure is None:
+            raise AssertionError("steps break off for a reason") from None
+        raise steps.failure from None
+    if steps.failure is None:
+        return run
+    return replace(run, interrupted=False, why_not="training ended before it was reached")
+
+
+def training_failed(failure: Exception, result: TrainingResult) -> TrainingFailed:
+    """The error of a training that broke off, with what was measured before."""
+    text = str(failure) if isinstance(failure, GreenAIError) else repr(failure)
+    note = f"training broke off: {text}"
+    failed = TrainingFailed(text, replace(result, warnings=(note, *result.warnings)))
+    failed.__cause__ = failure
+    return failed
 
 
 def power(window: WindowResult) -> Figure:
@@ -171,7 +263,8 @@ def power(window: WindowResult) -> Figure:
         raise ReadingError(f"the window {window.name!r} has no total: {why}")
     value, low, high, repeat_low, repeat_high = watts
     provenance = f"energy over time of the window {window.name!r}"
-    return Figure(value, low, high, repeat_low, repeat_high, window.method, provenance)
+    budget = scaled(window.budget, 1 / window.duration_s)
+    return Figure(value, low, high, repeat_low, repeat_high, window.method, provenance, budget)
 
 
 def _channels(sources: Sequence[Source]) -> list[Channel]:
@@ -188,162 +281,4 @@ def _parameters(library: DLLibrary) -> tuple[ParameterCount | None, tuple[str, .
 
 
 def _share(figure: Figure | None, samples: int) -> Figure | None:
-    if figure is None:
-        return None
-    return replace(
-        figure,
-        value=figure.value / samples,
-        low=figure.low / samples,
-        high=figure.high / samples,
-        repeat_low=figure.repeat_low / samples,
-        repeat_high=figure.repeat_high / samples,
-        provenance=f"{figure.provenance}; divided by {samples} samples",
-    )
-
-
-def _costs(
-    run: LoopRun, sources: Sequence[Source], contains: Sequence[str], settings: LoopSettings
-) -> _Costs:
-    blocks = run.blocks
-    by_id = {c.id: (c, s.profiler) for s in sources for c in s.channels}
-    order = [id for id in by_id if id in blocks.energies]
-    inside = [by_id[id][0] for id in contains]
-    reading = run.self_cost_share
-    whole = bool(contains) and all(id in blocks.energies for id in contains)
-    energy = _energy(blocks, inside, reading) if whole else None
-    channels = []
-    missing = [MissingChannel(id, why) for id, why in blocks.failures.items()]
-    for id in order:
-        channel, profiler = by_id[id]
-        # The pace of what belongs to the total was seen to when the run was cut.
-        grain = 0.0 if id in contains else profiler.grain_s(channel)
-        joined = _joined(blocks, grain)
-        if joined is None:
-            missing.append(MissingChannel(id, _too_few(id, grain)))
-        elif (figure := _energy(joined, [channel], reading)) is not None:
-            channels.append((channel, profiler.name, id in contains, figure))
-    seconds = blocks.seconds()
-    latency = _figure(
-        seconds, 0.0, "clock", f"mean of {len(blocks.work)} blocks on the monotonic clock"
-    )
-    if latency is None:
-        raise AssertionError("a run has two blocks at least")
-    return _Costs(
-        energy=energy,
-        seconds=latency,
-        power=_power(blocks, inside, reading) if whole else None,
-        contains=tuple(contains),
-        channels=tuple(channels),
-        missing=tuple(missing),
-        repetitions=_repetitions(blocks, order),
-        iterations=int(blocks.iterations.sum()),
-        warnings=_warnings(run, energy, inside, settings),
-    )
-
-
-def _joined(blocks: Blocks, grain_s: float) -> Blocks | None:
-    """Blocks long enough for a channel of that pace; None when they become too few.
-
-    Blocks between two of its values would all look alike and their interval
-    would be far too narrow.
-    """
-    count = math.ceil(grain_s / float(np.median(blocks.durations)))
-    if count <= 1:
-        return blocks
-    return blocks.joined(count) if len(blocks.durations) // count >= MIN_BLOCKS else None
-
-
-def _too_few(id: str, grain_s: float) -> str:
-    return (
-        f"the run was too short for {id}, which has a new value every {grain_s:.3g} s. "
-        f"Measure for at least {MIN_BLOCKS * grain_s:.3g} s"
-    )
-
-
-def _energy(blocks: Blocks, channels: Sequence[Channel], reading: float) -> Figure | None:
-    """Joules of one iteration summed over channels; None without an interval.
-
-    Args:
-        blocks: the run.
-        channels: to be summed.
-        reading: share of the time spent reading sensors, at an unknown power.
-    """
-    values = blocks.per_iteration([channel.id for channel in channels])
-    shares = [
-        (c, float(blocks.per_iteration([c.id]).mean()) * c.gain_uncertainty) for c in channels
-    ]
-    gain = add_gains([(channel.gain_source, abs(u)) for channel, u in shares])
-    method = joined_method({channel.method for channel in channels})
-    names = " + ".join(channel.id for channel in channels)
-    provenance = f"{names}; batch means of {len(values)} blocks"
-    return _figure(batch_means(values), gain, method, provenance, reading)
-
-
-def _power(blocks: Blocks, channels: Sequence[Channel], reading: float) -> Figure | None:
-    values = sum(blocks.energies[channel.id] for channel in channels) / blocks.durations
-    means = [float(blocks.energies[c.id].sum() / blocks.durations.sum()) for c in channels]
-    gain = add_gains(
-        [
-            (channel.gain_source, abs(mean) * channel.gain_uncertainty)
-            for channel, mean in zip(channels, means, strict=True)
-        ]
-    )
-    method = joined_method({channel.method for channel in channels})
-    provenance = f"batch means of {len(values)} blocks"
-    return _figure(batch_means(values), gain, method, provenance, reading)
-
-
-def _figure(
-    interval: Interval, gain: float, method: str, provenance: str, reading: float = 0.0
-) -> Figure | None:
-    if math.isinf(interval.half):
-        return None
-    # More freedom makes t smaller; a gain must not make an interval narrower by that.
-    # The power while sensors are read is unknown: 0 to twice the mean, a uniform error.
-    unread = reading * abs(interval.mean) / math.sqrt(3)
-    parts = [(interval.u, interval.nu), (gain, math.inf), (unread, math.inf)]
-    total = max(expanded(parts), interval.half)
-    mean = interval.mean
-    floor = min(mean, 0.0)
-    return Figure(
-        mean,
-        max(mean - total, floor),
-        mean + total,
-        max(mean - interval.half, floor),
-        mean + interval.half,
-        method,
-        provenance,
-    )
-
-
-def _repetitions(blocks: Blocks, ids: Sequence[str]) -> tuple[Repetition, ...]:
-    return tuple(
-        Repetition(
-            float(blocks.starts[index]),
-            float(blocks.durations[index]),
-            float(blocks.work[index]),
-            int(blocks.iterations[index]),
-            tuple(ChannelJoules(id, float(blocks.energies[id][index])) for id in ids),
-        )
-        for index in range(len(blocks.durations))
-    )
-
-
-def _warnings(
-    run: LoopRun, energy: Figure | None, channels: Sequence[Channel], settings: LoopSettings
-) -> tuple[str, ...]:
-    notes = []
-    if not run.target_met:
-        notes.append(f"target not met: {run.why_not}")
-    if energy is not None and energy.value > 0:
-        gain = (energy.high - energy.value) / energy.value
-        if gain > settings.precision and run.target_met:
-            notes.append(
-                f"the total is known to ±{gain:.0%}: the gain of the sensors is uncertain by that "
-                "much, and more repetition cannot help. To compare on this machine use the "
-                "repeatability interval"
-            )
-    if any(not channel.measured for channel in channels):
-        which = ", ".join(channel.id for channel in channels if not channel.measured)
-        notes.append(f"modelled, not measured: {which}")
-    return tuple(notes)
+    return None if figure is None else figure.divided(samples)

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .blocks import Blocks, Source, Ticks, is_lost, relative_half_width
+from .blocks import Blocks, RunReadings, Source, Ticks, is_lost, relative_half_width
 from .clock import Clock
+from .conditions import Observer
+from .errors import ReadingError
+from .screening import NOTHING_FOUND, Screening, screened
 from .statistics import (
     FIRST_LOOK,
     MIN_BLOCKS,
@@ -36,6 +39,8 @@ SHORTEST_TICK_S = 0.004
 GRAINS_A_BLOCK = 3
 SLOW_SENSOR_S = 1.0
 """Sensors slower than this do not decide how long a run takes."""
+
+MORE_TIME = "allow more with --max-time"
 
 WARM_UP_RUNS = 3
 PROBE_TICKS = 5
@@ -75,6 +80,8 @@ class LoopRun:
         why_not: what stood in the way; empty when met.
         self_cost_share: share of the time that reading took.
         interrupted: by Ctrl-C or a signal; the blocks hold what was measured.
+        readings: what all of this follows from, see ``judged``.
+        screening: the outliers among the blocks, and those that were left out.
     """
 
     blocks: Blocks
@@ -82,6 +89,8 @@ class LoopRun:
     why_not: str
     self_cost_share: float
     interrupted: bool
+    readings: RunReadings
+    screening: Screening = NOTHING_FOUND
 
 
 def run_loop(
@@ -91,6 +100,7 @@ def run_loop(
     clock: Clock,
     settings: LoopSettings,
     progress: Callable[[float, str], None] = lambda share, text: None,
+    observer: Observer | None = None,
 ) -> LoopRun:
     """Repeat ``work`` and measure it.
 
@@ -101,13 +111,14 @@ def run_loop(
         clock: shared with the profilers.
         settings: when to stop.
         progress: told the share done (0 to 1) and a word on the state.
+        observer: looks at outside load, throttling and clocks meanwhile.
 
     Raises:
         KeyboardInterrupt: before there were two blocks to report.
     """
-    seconds = _warm_up(work, clock, settings)
+    seconds = warm_up(work, clock, settings)
     block_s = _block_length(sources, contains, settings)
-    ticks = Ticks(clock, sources)
+    ticks = Ticks(clock, sources, observer)
     verdict = _Verdict(None, False, "")
     interrupted = False
     try:
@@ -121,19 +132,38 @@ def run_loop(
             raise
     finally:
         ticks.close()
-    if verdict.blocks is None:
+    if ticks.latest is None:
         raise AssertionError("a run ends after two blocks at the earliest")
+    return _run(verdict, ticks.latest, interrupted)
+
+
+def judged(
+    readings: RunReadings, contains: Sequence[str], settings: LoopSettings, interrupted: bool
+) -> LoopRun:
+    """A finished run once more, from readings that were kept.
+
+    Raises:
+        ReadingError: there are not two blocks in them.
+    """
+    return _run(_judge(readings, contains, settings), readings, interrupted)
+
+
+def _run(verdict: _Verdict, readings: RunReadings, interrupted: bool) -> LoopRun:
+    if verdict.blocks is None:
+        raise ReadingError("the readings are fewer than two blocks: a part of them is missing")
     why = "interrupted before the target was reached" if interrupted else verdict.why_not
     return LoopRun(
         verdict.blocks,
         verdict.met and not interrupted,
         why,
-        ticks.self_cost_share(),
+        readings.self_cost_share(),
         interrupted,
+        readings,
+        verdict.screening,
     )
 
 
-def _warm_up(work: Callable[[], None], clock: Clock, settings: LoopSettings) -> float:
+def warm_up(work: Callable[[], None], clock: Clock, settings: LoopSettings) -> float:
     """Seconds of one iteration, after the first ones are over."""
     began = clock.now()
     times: list[float] = []
@@ -165,6 +195,7 @@ class _Verdict:
     blocks: Blocks | None
     met: bool
     why_not: str
+    screening: Screening = NOTHING_FOUND
 
 
 def _looks(
@@ -229,7 +260,7 @@ def _stretch(work: Callable[[], None], ticks: Ticks, stride: int, patience_s: fl
     ticks.tick(done)
 
 
-def _judge(ticks: Ticks, contains: Sequence[str], settings: LoopSettings) -> _Verdict:
+def _judge(ticks: Ticks | RunReadings, contains: Sequence[str], settings: LoopSettings) -> _Verdict:
     """Whether what has been measured so far is good enough."""
     blocks = ticks.cut()
     if blocks is None:
@@ -238,21 +269,35 @@ def _judge(ticks: Ticks, contains: Sequence[str], settings: LoopSettings) -> _Ve
         lost = next(id for id in contains if id not in blocks.energies)
         return _Verdict(blocks, False, f"{lost} was lost: {blocks.failures[lost]}")
     values = _values(blocks, contains)
+    measured = len(values)
+    blocks, screening = _screened(ticks, blocks, values)
+    values = _values(blocks, contains)
     if not is_steady(values, settings.precision):
         # Only a run with a trend is cut: the cut of a steady one would be chosen by its noise.
         cut = warm_up_length(values)
         if len(values) - cut >= MIN_BLOCKS:
             blocks = blocks.without_first(cut)
+            screening = screening.without_first(cut)
+            measured -= cut
             values = _values(blocks, contains)
     why = ""
     reached = relative_half_width(batch_means(values))
-    if len(values) < FIRST_LOOK * 0.9:
-        why = f"there were only {len(values)} of the {FIRST_LOOK} blocks needed"
+    if measured < FIRST_LOOK * 0.9:
+        why = f"there were only {measured} of the {FIRST_LOOK} blocks needed: {MORE_TIME}"
     elif reached > settings.precision:
-        why = f"the interval reached ±{reached:.1%}, not ±{settings.precision:.1%}"
+        why = f"the interval reached ±{reached:.1%}, not ±{settings.precision:.1%}: {MORE_TIME}"
     elif not is_steady(values, settings.precision):
-        why = "the energy of one run is still drifting"
-    return _Verdict(blocks, not why, why)
+        why = f"the energy of one run is still drifting: {MORE_TIME}"
+    return _Verdict(blocks, not why, why, screening)
+
+
+def _screened(
+    ticks: Ticks | RunReadings, blocks: Blocks, values: Vector
+) -> tuple[Blocks, Screening]:
+    readings = ticks.latest if isinstance(ticks, Ticks) else ticks
+    if readings is None:
+        raise AssertionError("blocks are cut from readings")
+    return screened(blocks, values, readings.conditions, readings.begun_s)
 
 
 def _values(blocks: Blocks, contains: Sequence[str]) -> Vector:

@@ -7,18 +7,18 @@ to the format, so it is asked (``abilities()``) and never guessed.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from .errors import ModelError, ModelInputError, ModelLoadError, PluginUnavailable
-from .parameters import LayerParameters, MacCount, ParameterCount
+from .abilities import Ability, Layer, LayerCall, Layered
+from .counting import Counted
+from .errors import ModelError, ModelInputError, ModelLoadError
+from .libraries import loading, require
 from .tensors import TensorSpec
 from .trainable import Trainable
 
@@ -40,68 +40,12 @@ __all__ = [
     "Layered",
     "TensorSpec",
     "Trainable",
+    "loading",
     "require",
 ]
 
 
-@dataclass(frozen=True)
-class Ability:
-    """Whether a file can be used in one way, and if not, why.
-
-    Attributes:
-        possible: the answer.
-        reason: what is missing and how to supply it; empty when possible.
-    """
-
-    possible: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a model.
-
-    Attributes:
-        name: its path in the model, unique (``features.0``).
-        type: the library's name of its kind (``Conv2d``).
-        parameters: elements of its own parameters, not of its children's.
-        parent: name of the layer that contains it, None at the top.
-    """
-
-    name: str
-    type: str
-    parameters: int
-    parent: str | None
-
-
-@dataclass(frozen=True)
-class LayerCall:
-    """One use of a layer in one forward pass, with its inputs captured.
-
-    Attributes:
-        layer: name of the layer.
-        index: 0 for its first use in the pass, 1 for the second, …
-        replay: does that use again on the captured inputs; asynchronous as
-            ``predict`` is.
-    """
-
-    layer: str
-    index: int
-    replay: Callable[[], object]
-
-
-@runtime_checkable
-class Layered(Protocol):
-    """A model file opened so that its layers can be told apart."""
-
-    def layers(self) -> tuple[Layer, ...]:
-        """All layers, parents before children."""
-
-    def calls(self, prepared: Any) -> tuple[LayerCall, ...]:
-        """The uses of leaf layers in one forward pass on ``prepared``, in order."""
-
-
-class DLLibrary(ABC):
+class DLLibrary(Counted, ABC):
     """One model file, seen through its deep-learning library.
 
     Construction is cheap; the weights are loaded on first use and go away on
@@ -124,9 +68,6 @@ class DLLibrary(ABC):
     Raises:
         ModelLoadError: there is no such file, or an option is unknown.
     """
-
-    format: ClassVar[str]
-    """Name under which the format is registered."""
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File name endings that suggest the format."""
@@ -194,14 +135,6 @@ class DLLibrary(ABC):
     # What a subclass implements
 
     @abstractmethod
-    def count_parameters(self) -> ParameterCount:
-        """Elements and bytes, from headers wherever the format allows.
-
-        Raises:
-            ModelLoadError: the file is broken.
-        """
-
-    @abstractmethod
     def load_weights(self) -> None:
         """Load the weights to ``self.device``.
 
@@ -233,31 +166,7 @@ class DLLibrary(ABC):
     def fetch(self, outputs: Any) -> dict[str, np.ndarray[Any, Any]]:
         """What ``predict`` returned, as NumPy arrays by output name."""
 
-    def count_by_layer(self) -> tuple[LayerParameters, ...]:
-        """Parameters layer by layer; they sum to ``count_parameters()``.
-
-        One layer without a name where the format does not tell layers apart.
-
-        Raises:
-            ModelLoadError: the file is broken.
-        """
-        count = self.count_parameters()
-        return (LayerParameters("", None, count.trainable, count.non_trainable, count.bytes),)
-
-    def count_macs(self, options: InputOptions | None = None) -> MacCount:
-        """Multiply-accumulates of one inference on synthetic data.
-
-        None with the reason where the format, or this file, does not tell.
-
-        Args:
-            options: batch size and open axes of the data.
-
-        Raises:
-            ModelError: the file is broken, or cannot be run where it has to be.
-        """
-        return MacCount(None, f"multiplications are not counted for the format {self.format!r}")
-
-    def drop_weights(self) -> None:  # noqa: B027  # not every library holds something
+    def drop_weights(self) -> None:  # not every library holds something
         """Let go of what ``load_weights`` took."""
 
     def cannot_run(self) -> str:
@@ -294,10 +203,6 @@ class DLLibrary(ABC):
         return ()
 
     # What people use
-
-    def get_number_of_parameters(self) -> int:
-        """Total of ``count_parameters()``."""
-        return self.count_parameters().total
 
     @property
     def input_specs(self) -> tuple[TensorSpec, ...]:
@@ -474,39 +379,3 @@ def _merge(spec: TensorSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
             asked = "x".join(map(str, shape))
             raise ModelInputError(f"the shape {asked} does not fit the input {spec}")
     return shape
-
-
-def require(libraries: Mapping[str, str]) -> None:
-    """Check that libraries can be imported, without importing them.
-
-    Args:
-        libraries: import name -> the extra of greenai-core that installs it.
-
-    Raises:
-        PluginUnavailable: one is missing; the hint names the extra.
-    """
-    for name, extra in libraries.items():
-        found = None
-        with contextlib.suppress(ModuleNotFoundError, ValueError):
-            found = importlib.util.find_spec(name)
-        if found is None:
-            raise PluginUnavailable(
-                f"the library {name!r} is not installed",
-                f"Install the extra: pip install 'greenai-core[{extra}]'",
-            )
-
-
-@contextlib.contextmanager
-def loading(path: Path, library: str) -> Iterator[None]:
-    """Turn whatever a library raises while reading a file into a ModelLoadError."""
-    try:
-        yield
-    except (ModelError, PluginUnavailable, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = lines[0] if lines else type(error).__name__
-        raise ModelLoadError(
-            f"{path}: {library} cannot read this file ({detail[:300]}). "
-            "It may be truncated, or of another format"
-        ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,13 @@ def available(library: type[DLLibrary]) -> str:
 
 factory = DLModelFactory(installed=True)
 """Ready-made, with every installed format."""
+
+
+@contextlib.contextmanager
+def opened(model: DLLibrary | str | os.PathLike[str]) -> Iterator[DLLibrary]:
+    """The model itself, left open; or the one of a path, closed afterwards."""
+    if isinstance(model, DLLibrary):
+        yield model
+    else:
+        with factory.load(model) as library:
+            yield library

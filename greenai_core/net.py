@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .budget import Term, gains, scaled
 from .channels import Channel, bounds
 from .errors import ReadingError
 from .evaluation import power
@@ -69,11 +70,16 @@ def net_energy(
         for channel in gross.channels
     }
     inside = [channel for channel in channels if channel.id in gross.contains]
-    g_idle = add_gains(
-        [(c.gain_source, abs(idle_by_id.get(c.id, 0.0)) * c.gain_uncertainty) for c in inside]
+    idle_gains, net_gains = (
+        [(c.gain_kind, c.id, abs(by_id.get(c.id, 0.0)) * c.gain_uncertainty) for c in inside]
+        for by_id in (idle_by_id, net_by_id)
     )
-    g_net = add_gains(
-        [(c.gain_source, abs(net_by_id.get(c.id, 0.0)) * c.gain_uncertainty) for c in inside]
+    g_idle = add_gains([(kind, u) for kind, _, u in idle_gains])
+    g_net = add_gains([(kind, u) for kind, _, u in net_gains])
+    idle_terms = (
+        Term("idle before", (first.repeat_high - first.value) / k / 2),
+        Term("idle after", (last.repeat_high - last.value) / k / 2),
+        Term("idle drift", abs(last.value - first.value) / math.sqrt(12)),
     )
     around = "mean of idle power before and after"
     return NetEnergy(
@@ -83,6 +89,7 @@ def net_energy(
             *bounds(idle, k * u_idle),
             first.method,
             around,
+            (*idle_terms, *gains(idle_gains)),
         ),
         Figure(
             net,
@@ -92,6 +99,11 @@ def net_energy(
             net + k * u_net,
             gross.method,
             f"gross energy less {around}, over {duration:.3g} s",
+            (
+                *(term for term in gross.budget if term.repeats),
+                *scaled(idle_terms, duration),
+                *gains(net_gains),
+            ),
         ),
         idle * duration / gross.energy_j if gross.energy_j > 0 else None,
     )
@@ -115,6 +127,7 @@ def as_figure(window: WindowResult) -> Figure | None:
         window.repeat_high_j,
         window.method,
         f"total of the window {window.name!r}",
+        window.budget,
     )
 
 

@@ -5,7 +5,7 @@ of them: :class:`~greenai_core.counters.CounterProfiler`,
 :class:`~greenai_core.sampling.PowerProfiler`,
 :class:`~greenai_core.sampling.StreamProfiler` and
 :class:`~greenai_core.windows.WindowProfiler`. What they share is here. Beside
-energy there are :class:`Telemetry` and :class:`PowerLimiter`.
+energy there is :class:`Telemetry`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from .channels import Channel, Reading, window_result
-from .clock import SYSTEM_CLOCK, Clock
+from .channels import Channel, Reading, overlap, window_result
+from .clock import SUSPENDED_S, SYSTEM_CLOCK, Clock, suspended_s
 from .errors import LifecycleError, ReadingError
 from .model import require
 from .results import WindowResult
@@ -32,12 +32,33 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+SUSPENDED = (
+    "the machine was suspended for {:.1f} s while its sensors were open: the clocks stood still, "
+    "and what the counters counted meanwhile is left out"
+)
+
+
 class Evaluation(NamedTuple):
     """What ``evaluate`` returns: seconds, joules, and what the function returned."""
 
     seconds: float
     energy_j: float
     result: Any
+
+
+class Readings(Protocol):
+    """What one channel showed while work was repeated.
+
+    A dataclass of plain data, arrays and a ``Channel``, so that it can be kept in
+    a file and cut into blocks again.
+    """
+
+    @property
+    def channel(self) -> Channel:
+        """What was read."""
+
+    def blocks(self, ticks: Indices, instants: Vector) -> Vector | str:
+        """Joules between neighbouring borders, or why there are none. See ``energies``."""
 
 
 class Recording(ABC):
@@ -48,6 +69,13 @@ class Recording(ABC):
         """Called between two stretches of work; reads what must be read then."""
 
     @abstractmethod
+    def readings(self, until_s: float) -> Sequence[Readings]:
+        """What each channel has shown since the recording began, as data of its own.
+
+        Args:
+            until_s: instant of the last tick; readings that come late are waited for.
+        """
+
     def energies(self, ticks: Indices, instants: Vector) -> Sequence[tuple[Channel, Vector | str]]:
         """Joules of each channel between neighbouring borders, or why there are none.
 
@@ -55,6 +83,10 @@ class Recording(ABC):
             ticks: which calls of ``tick``, counted from 0, are the borders.
             instants: when each of them was made, s, just before it read anything.
         """
+        return [
+            (shown.channel, shown.blocks(ticks, instants))
+            for shown in self.readings(float(instants[-1]))
+        ]
 
     def ready(self) -> bool:
         """Whether every channel has been seen to move since the recording began."""
@@ -106,6 +138,7 @@ class Profiler(ABC):
 
     def __init__(self) -> None:
         self.clock: Clock = SYSTEM_CLOCK
+        self._suspended_s = 0.0
         self._channels: tuple[Channel, ...] | None = None
         self._started: tuple[float, Any] | None = None
         self._opened_by_with = False
@@ -158,6 +191,29 @@ class Profiler(ABC):
         """Seconds between two values of the channel that can differ."""
         return channel.update_period_s or 0.0
 
+    def revised(self, channel: Channel) -> Channel:
+        """One of the channels with what was learnt of its sensor since it was opened.
+
+        Only what says how well it is known may differ: the gain's uncertainty and
+        source, the description. Works after ``close`` too.
+        """
+        return channel
+
+    def notes(self) -> Sequence[str]:
+        """What readers of its figures must know; becomes warnings of a report.
+
+        Asked at the end of a run; may take a second or two right after opening.
+        """
+        slept = suspended_s(self.clock) - self._suspended_s if self.is_open else 0.0
+        return [SUSPENDED.format(slept)] if slept > SUSPENDED_S else []
+
+    def load_command(self, channel: Channel) -> Sequence[str] | None:
+        """A program that loads the device of a channel, for its calibration; None for none.
+
+        It obeys ``greenai_core.obey_levels``.
+        """
+        return None
+
     # What the session and people use
 
     @property
@@ -186,6 +242,7 @@ class Profiler(ABC):
         if self._channels is not None:
             raise LifecycleError(f"the profiler {self.name!r} is open already")
         self.clock = clock
+        self._suspended_s = suspended_s(clock)
         self._channels = tuple(self.connect())
         try:
             self.follow()
@@ -238,7 +295,10 @@ class Profiler(ABC):
             raise LifecycleError(f"the profiler {self.name!r} was not started")
         (began, begun), self._started = self._started, None
         duration = self.clock.now() - began
-        readings = [(self.name, reading) for reading in self.end(begun)]
+        readings = [
+            (self.name, replace(reading, channel=self.revised(reading.channel)))
+            for reading in self.end(begun)
+        ]
         self.last = window_result(self.name, duration, readings)
         return self.last
 
@@ -266,7 +326,7 @@ class Profiler(ABC):
             failed = "; ".join(f"{m.id}: {m.reason}" for m in window.missing)
             raise ReadingError(
                 f"the profiler {self.name!r} has no joules for this call: "
-                + (failed or "none of its channels belongs in a total")
+                + (failed or overlap(self.channels) or "none of its channels belongs in a total")
             )
         return Evaluation(window.duration_s, window.energy_j, result)
 
@@ -319,70 +379,6 @@ class Telemetry(ABC):
 
         Raises:
             ReadingError: the device does not answer.
-        """
-
-
-@dataclass(frozen=True)
-class PowerLimit:
-    """Power limits of one device, in watts.
-
-    Attributes:
-        device: ``gpu:GPU-<uuid>``.
-        current_w: in force now.
-        default_w: what the maker set.
-        low_w, high_w: what it can be set to.
-        settable: whether this user may set it.
-    """
-
-    device: str
-    current_w: float
-    default_w: float
-    low_w: float
-    high_w: float
-    settable: bool
-
-
-class PowerLimiter(ABC):
-    """Reads and sets the power limits of devices (group ``greenai.limiters``)."""
-
-    name: ClassVar[str]
-    requires: ClassVar[Mapping[str, str]] = {}
-
-    def check_available(self) -> None:
-        """Return if limits can be read here.
-
-        Raises:
-            PluginUnavailable: they cannot; the hint is the remedy.
-        """
-        require(self.requires)
-
-    @abstractmethod
-    def open(self) -> None:
-        """Open the hardware.
-
-        Raises:
-            PluginUnavailable: it cannot be opened.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close it; does nothing when it is not open."""
-
-    @abstractmethod
-    def limits(self) -> Sequence[PowerLimit]:
-        """The limits of each device now.
-
-        Raises:
-            PowerCapError: a device does not answer.
-        """
-
-    @abstractmethod
-    def set_limit(self, device: str, watts: float) -> None:
-        """Set the limit of one device; returns after it was read back.
-
-        Raises:
-            PowerCapError: no such device, out of range, no permission, or the
-                device kept another value.
         """
 
 

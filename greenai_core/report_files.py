@@ -120,6 +120,21 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     return dataclasses.replace(bare, results=results)
 
 
+def from_json(kind: type[T], data: Any, where: str) -> T:
+    """The dataclass that ``to_json`` made these JSON types of.
+
+    Args:
+        kind: the class; its annotations are checked.
+        data: decoded JSON; keys that the class does not have are ignored.
+        where: named in errors.
+
+    Raises:
+        SchemaError: a field is missing or does not fit.
+    """
+    made: T = _decode_object(kind, data, where)
+    return made
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 

@@ -13,78 +13,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .budget import Budget
+from .budget import Term as Term
+from .comparison_results import ComparedModel as ComparedModel
+from .comparison_results import ComparisonResult as ComparisonResult
+from .comparison_results import EnergyRatio as EnergyRatio
+from .comparison_results import FailedModel as FailedModel
+from .comparison_results import Quad as Quad
+from .figures import ChannelJoules as ChannelJoules
+from .figures import Figure as Figure
+from .figures import MissingChannel as MissingChannel
+from .figures import ModelSummary as ModelSummary
+from .figures import Repetition as Repetition
+from .figures import SelfCost as SelfCost
 from .parameters import ParameterCount
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One number with its two 95 % intervals.
+class RawFile:
+    """The file that keeps the readings behind a result.
 
     Attributes:
-        value: the estimate, in the unit that the field's name states.
-        low, high: total uncertainty, with the gain of the sensor.
-        repeat_low, repeat_high: repeatability, what a second run on the same
-            machine would show; use it to compare.
-        method: ``counter``, ``sampled``, ``modelled``, ``clock``, or several
-            joined by ``+`` when a total is made of several.
-        provenance: in words, which channels and which estimator.
+        name: of the file, in the folder of the report.
+        sha256: of its content, in hexadecimal.
+        size_bytes: of the file.
     """
 
-    value: float
-    low: float
-    high: float
-    repeat_low: float
-    repeat_high: float
-    method: str
-    provenance: str
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """Which file was measured, and how it was fed."""
-
-    path: str
-    format: str
-    device: str
-    inputs: tuple[str, ...]
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class ChannelJoules:
-    """Joules of one channel in one repetition."""
-
-    id: str
-    energy_j: float
-
-
-@dataclass(frozen=True)
-class Repetition:
-    """One block of the measured loop: the raw truth.
-
-    Attributes:
-        start_s: seconds after the loop began.
-        duration_s: length, readings included.
-        work_s: the part of it spent in the work itself.
-        iterations: inferences or training steps done.
-        channels: joules of each channel that could be read.
-    """
-
-    start_s: float
-    duration_s: float
-    work_s: float
-    iterations: int
-    channels: tuple[ChannelJoules, ...]
-
-
-@dataclass(frozen=True)
-class MissingChannel:
-    """A channel that gave no figure, and why."""
-
-    id: str
-    reason: str
+    name: str
+    sha256: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +53,31 @@ class Skipped:
     profiler: str
     reason: str
     hint: str
+
+
+@dataclass(frozen=True)
+class AppliedCalibration:
+    """How the joules of a channel were corrected: gain · sensor + offset · time.
+
+    Attributes:
+        channel: whose joules.
+        meter: what the sensor was compared with.
+        scope: ``part``: the meter was in the supply line of that part; ``wall``:
+            at the wall, and the joules are those that the wall sees, without
+            what the rest of the machine draws all the time.
+        date: of the calibration; UTC, ISO 8601.
+        gain: without unit.
+        offset_w: W; 0 for the scope ``wall``.
+        gain_uncertainty: relative, k = 1, with the meter's own.
+    """
+
+    channel: str
+    meter: str
+    scope: str
+    date: str
+    gain: float
+    offset_w: float
+    gain_uncertainty: float
 
 
 @dataclass(frozen=True)
@@ -121,12 +105,61 @@ class ChannelStep:
 
 
 @dataclass(frozen=True)
+class ProcessRun:
+    """One of several fresh processes that measured the same model.
+
+    Attributes:
+        repetitions: how many of the result's repetitions are its own; those of
+            the first process come first.
+        inferences: measured in it.
+        energy_per_inference_j, latency_s, power_w: of this process alone.
+        idle_power_w, net_energy_per_inference_j: likewise; None where idle was
+            not measured.
+        target_met: whether this process alone became as precise as asked.
+    """
+
+    repetitions: int
+    inferences: int
+    energy_per_inference_j: Figure | None
+    latency_s: Figure
+    power_w: Figure | None
+    idle_power_w: Figure | None
+    net_energy_per_inference_j: Figure | None
+    target_met: bool
+
+
+@dataclass(frozen=True)
+class ProcessSpread:
+    """How far processes differ, as shares of the mean (0.03 is 3 %); k = 1.
+
+    Attributes:
+        between: standard deviation from process to process, without ``within``.
+        within: standard uncertainty of one process by itself.
+    """
+
+    between: float
+    within: float
+
+
+@dataclass(frozen=True)
 class InferenceResult:
     """What one inference of one model costs.
 
     ``energy_per_inference_j`` is the total that ``contains`` lists; it is None
     when a channel that belongs to it failed (``missing`` says which).
     ``target_met`` speaks of repeatability.
+
+    Attributes:
+        idle_power_w: of the channels in ``contains``, with the model loaded and
+            the device open, mean of before and after; None where not measured.
+        net_energy_per_inference_j: what an inference costs above idle; at or
+            below zero within its interval it is below the noise floor.
+        idle: the windows before and after the run that idle was measured in.
+        processes: the fresh processes of which the figures are the mean; empty
+            for a run in one process.
+        process_spread: how far they differ; None for a run in one process.
+        removed: blocks that are in no figure: outliers with a cause, see their ``flag``.
+        self_cost: of measuring, in time and joules; None where not recorded.
     """
 
     model: ModelSummary
@@ -144,6 +177,14 @@ class InferenceResult:
     target_met: bool
     self_cost_share: float
     warnings: tuple[str, ...]
+    raw: RawFile | None = None
+    idle_power_w: Figure | None = None
+    net_energy_per_inference_j: Figure | None = None
+    idle: tuple[WindowResult, ...] = ()
+    processes: tuple[ProcessRun, ...] = ()
+    process_spread: ProcessSpread | None = None
+    removed: tuple[Repetition, ...] = ()
+    self_cost: SelfCost | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +201,9 @@ class TrainingResult:
         energy_of_run_j: of all epochs with validation; None for repeated steps.
         data_wait: None for repeated steps, which wait for nothing.
         epochs: in their order; the last one may be incomplete.
+        idle_power_w, net_energy_per_step_j, idle, removed: of repeated steps; see
+            ``InferenceResult``.
+        self_cost: of measuring, in time and joules; None where not recorded.
     """
 
     model: ModelSummary
@@ -182,6 +226,12 @@ class TrainingResult:
     energy_of_run_j: Figure | None = None
     data_wait: DataWait | None = None
     epochs: tuple[EpochResult, ...] = ()
+    raw: RawFile | None = None
+    idle_power_w: Figure | None = None
+    net_energy_per_step_j: Figure | None = None
+    idle: tuple[WindowResult, ...] = ()
+    removed: tuple[Repetition, ...] = ()
+    self_cost: SelfCost | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +242,7 @@ class ChannelEnergy:
         low_j, high_j: 95 %, total uncertainty.
         repeat_low_j, repeat_high_j: 95 %, without the gain of the sensor.
         in_total: whether the window's total contains it.
+        budget: see ``Figure``.
     """
 
     id: str
@@ -204,6 +255,7 @@ class ChannelEnergy:
     high_j: float
     repeat_low_j: float
     repeat_high_j: float
+    budget: Budget = ()
 
 
 @dataclass(frozen=True)
@@ -224,6 +276,7 @@ class WindowResult:
     contains: tuple[str, ...]
     channels: tuple[ChannelEnergy, ...]
     missing: tuple[MissingChannel, ...]
+    budget: Budget = ()
 
 
 @dataclass(frozen=True)
@@ -315,9 +368,11 @@ class CommandResult:
     unit: str | None
     grade: Grade | None
     warnings: tuple[str, ...]
+    raw: RawFile | None = None
+    self_cost: SelfCost | None = None
 
 
-Result = InferenceResult | TrainingResult | CommandResult
+Result = InferenceResult | TrainingResult | CommandResult | ComparisonResult
 
 RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(
     {
@@ -325,6 +380,7 @@ RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(
         "train": TrainingResult,
         "measure": CommandResult,
         "grade": CommandResult,
+        "compare": ComparisonResult,
     }
 )
 
@@ -334,12 +390,13 @@ class Report:
     """A file of results of one kind, with the machine that gave them.
 
     Attributes:
-        kind: ``bench``, ``train``, ``measure`` or ``grade``.
+        kind: ``bench``, ``train``, ``measure``, ``grade`` or ``compare``.
         created: UTC, ISO 8601.
         environment: see ``greenai_core.environment.describe``.
         settings: the options that the figures depend on.
         complete: False while results are still being added, or when the run
             was interrupted.
+        calibrations: of the sensors, that the figures contain.
     """
 
     kind: str
@@ -351,3 +408,4 @@ class Report:
     warnings: tuple[str, ...] = ()
     complete: bool = True
     schema_version: int = SCHEMA_VERSION
+    calibrations: tuple[AppliedCalibration, ...] = ()

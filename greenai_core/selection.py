@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import registry
 from .blocks import Source
+from .calibration import WALL, Calibration
+from .channels import contents
 from .clock import Clock
 from .errors import GreenAIError, NoSensorError, PluginBroken, PluginUnavailable
 from .profiler import Profiler
@@ -17,7 +20,10 @@ Options = Mapping[str, Mapping[str, Any]]
 
 
 def open_sources(
-    wanted: Sequence[str | Profiler] | None, options: Options, clock: Clock
+    wanted: Sequence[str | Profiler] | None,
+    options: Options,
+    clock: Clock,
+    prepare: Callable[[Profiler], None] = lambda profiler: None,
 ) -> tuple[tuple[Source, ...], tuple[Skipped, ...]]:
     """Open profilers so that every channel is read once.
 
@@ -26,6 +32,7 @@ def open_sources(
             works, the modelled only where nothing measures.
         options: constructor options by profiler name.
         clock: handed to the profilers.
+        prepare: called with each before it is opened.
 
     Returns:
         The open profilers with the channels they are used for; and what was not
@@ -40,13 +47,14 @@ def open_sources(
     skipped: list[Skipped] = []
     with contextlib.ExitStack() as stack:
         if wanted is None:
-            for profiler in _working(options, clock, skipped):
+            for profiler in _working(options, clock, prepare, skipped):
                 stack.callback(profiler.close)
                 _admit(profiler, sources, skipped, modelled_yields=True)
         else:
             for entry in wanted:
                 profiler = entry if isinstance(entry, Profiler) else _make(entry, options)
                 profiler.check_available()
+                prepare(profiler)
                 profiler.open(clock)
                 stack.callback(profiler.close)
                 _admit(profiler, sources, skipped, modelled_yields=False)
@@ -57,6 +65,40 @@ def open_sources(
             )
         stack.pop_all()
     return tuple(sources), tuple(skipped)
+
+
+def with_calibrations(
+    sources: Sequence[Source], calibrations: Sequence[Calibration]
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """Give each source the calibrations of its channels.
+
+    What is seen at the wall is more than what goes into a part, so such figures
+    are not added to figures of parts: either every part has one, or none is used.
+
+    Returns:
+        The sources, and why a calibration is not used.
+    """
+    by_id = {calibration.channel: calibration for calibration in calibrations}
+    channels = {c.id: c for source in sources for c in source.channels}
+    parts = contents(tuple(channels.values()))
+    at_wall = [id for id in parts if id in by_id and by_id[id].scope == WALL]
+    others = [id for id in parts if id not in at_wall]
+    notes: tuple[str, ...] = ()
+    if at_wall and others:
+        by_id = {id: c for id, c in by_id.items() if c.scope != WALL}
+        notes = (
+            f"the calibration of {', '.join(at_wall)} is not used: it is of what the wall sees, "
+            f"and {', '.join(others)}, in the same total, has none of that kind. Calibrate that "
+            "too, or choose the sensors with --profiler",
+        )
+    given = tuple(
+        replace(
+            source,
+            calibrations={c.id: by_id[c.id] for c in source.channels if c.id in by_id},
+        )
+        for source in sources
+    )
+    return given, notes
 
 
 def _make(name: str, options: Options) -> Profiler:
@@ -74,7 +116,12 @@ def _make(name: str, options: Options) -> Profiler:
     return cls(**given)
 
 
-def _working(options: Options, clock: Clock, skipped: list[Skipped]) -> Iterator[Profiler]:
+def _working(
+    options: Options,
+    clock: Clock,
+    prepare: Callable[[Profiler], None],
+    skipped: list[Skipped],
+) -> Iterator[Profiler]:
     """Every profiler that can be opened here, best first; the others are noted."""
     loaded, broken = registry.load_all("greenai.profilers")
     skipped.extend(Skipped(name, str(error), "") for name, error in broken.items())
@@ -88,6 +135,7 @@ def _working(options: Options, clock: Clock, skipped: list[Skipped]) -> Iterator
         try:
             profiler = _make(name, options)
             profiler.check_available()
+            prepare(profiler)
             profiler.open(clock)
         except PluginUnavailable as error:
             skipped.append(Skipped(name, error.reason, error.hint))

@@ -8,50 +8,51 @@ results.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from . import evaluation
+from . import compared_models, evaluation
 from .arrays import samples
 from .batches import SHUFFLE_SEED, Wanted, ready
 from .blocks import Source
+from .calibration import Calibration
 from .channels import Channel, contents
 from .clock import SYSTEM_CLOCK, Clock
+from .counters import CounterProfiler
 from .epochs import TrainingFailed, by_epochs, per_epoch
 from .errors import LifecycleError, ModelInputError, ReadingError
 from .evaluation import MeasurementInterrupted
 from .inputs import InputOptions
+from .interleaved import ComparisonSettings
+from .kept_runs import Kept, KeptRun
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
-from .model_factory import factory
+from .model_factory import opened
 from .parameters import ParameterCount
 from .profiler import Observation, Profiler, Telemetry
 from .results import (
+    ComparisonResult,
     Figure,
     InferenceResult,
     Skipped,
     TrainingResult,
-    WindowResult,
 )
-from .selection import open_sources
-from .spans import Window
+from .run_costs import sensor_notes
+from .selection import open_sources, with_calibrations
+from .spans import Window, WindowPlan, planned
 from .training import Course
 
 if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 Progress = Callable[[float, str], None]
 
-__all__ = ["MeasurementInterrupted", "Session", "TrainingFailed", "measure"]
+__all__ = ["MeasurementInterrupted", "Session", "TrainingFailed"]
 
 
 class Session:
@@ -67,6 +68,14 @@ class Session:
         clock: for simulated hardware.
         accelerators: ids of the boards that totals contain; None for all that
             the profilers show. Evaluating a model uses the boards it runs on.
+        calibrations: to use for the channels that they are of; ``stored_calibrations()``
+            gives those that ``greenai calibrate`` keeps for this machine.
+        watch: whether slow counters are read in the background, so that windows
+            know the edges around their ends.
+        edge_wait: whether the figures of a window wait, one update period at most,
+            for the edge after its end.
+        raw: whether ``kept`` holds the readings of the latest evaluation, so that
+            ``write_raw`` can keep them in a file.
     """
 
     def __init__(
@@ -76,12 +85,25 @@ class Session:
         options: Mapping[str, Mapping[str, Any]] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         accelerators: Collection[str] | None = None,
+        calibrations: Iterable[Calibration] = (),
+        watch: bool = True,
+        edge_wait: bool = True,
+        raw: bool = False,
     ) -> None:
+        self._raw = raw
+        self.kept: Kept | None = None
+        """What the figures of the latest evaluation follow from, if ``raw``."""
+        self._watch = watch
+        self._edge_wait = edge_wait
+        self._calibrations = tuple(calibrations)
         self._wanted = None if profilers == "auto" else _as_list(profilers)
         self._options = dict(options or {})
         self.clock = clock
         self.accelerators = accelerators
         self._sources: tuple[Source, ...] | None = None
+        self._plan: WindowPlan | None = None
+        self.unused_calibrations: tuple[str, ...] = ()
+        """Why calibrations are not used."""
         self.skipped: tuple[Skipped, ...] = ()
         """Profilers that are not used, and why."""
 
@@ -97,8 +119,15 @@ class Session:
         """
         if self._sources is not None:
             raise LifecycleError("the session is open already")
-        self._sources, self.skipped = open_sources(self._wanted, self._options, self.clock)
+        sources, self.skipped = open_sources(self._wanted, self._options, self.clock, self._prepare)
+        self._sources, self.unused_calibrations = with_calibrations(sources, self._calibrations)
+        self._plan = planned(self._sources, self.clock)
         return self
+
+    def _prepare(self, profiler: Profiler) -> None:
+        if isinstance(profiler, CounterProfiler):
+            profiler.watched = profiler.watched and self._watch
+            profiler.waits_for_edge = profiler.waits_for_edge and self._edge_wait
 
     def close(self) -> None:
         """Close the profilers; does nothing when the session is not open."""
@@ -133,8 +162,13 @@ class Session:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """All channels in use."""
-        return tuple(itertools.chain.from_iterable(s.channels for s in self.sources))
+        """All channels in use, each with what is known of its gain."""
+        return tuple(s.described(channel) for s in self.sources for channel in s.channels)
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """Those that are used."""
+        return tuple(itertools.chain.from_iterable(s.calibrations.values() for s in self.sources))
 
     @property
     def contains(self) -> tuple[str, ...]:
@@ -150,6 +184,10 @@ class Session:
                     seen.extend(source.profiler.observe())
         return tuple(seen)
 
+    def notes(self) -> tuple[str, ...]:
+        """What the sensors say that readers of their figures must know; may take a second."""
+        return sensor_notes(self.sources)
+
     # Windows
 
     def window(self, name: str = "window") -> Window:
@@ -158,7 +196,17 @@ class Session:
         At both ends it waits for CUDA work that PyTorch has started, if PyTorch
         is in use.
         """
-        return Window(name, self.sources, self.clock, self.accelerators)
+        return Window(name, self.sources, self.clock, self.accelerators, self._plan)
+
+    def await_edges(self) -> None:
+        """Return when the slow counters that are watched have been seen to move.
+
+        Worth calling before the first window of a session, if it is a short one:
+        0.1 s on a GPU, nothing on a CPU.
+        """
+        for source in self.sources:
+            if isinstance(source.profiler, CounterProfiler):
+                source.profiler.await_edges()
 
     def idle(self, seconds: float = 5.0) -> Figure:
         """Power while this process waits, W.
@@ -198,6 +246,7 @@ class Session:
         options: InputOptions | None = None,
         settings: LoopSettings | None = None,
         progress: Progress = lambda share, text: None,
+        idle_s: float | None = 0.0,
     ) -> InferenceResult:
         """Energy, time and power of one inference.
 
@@ -210,6 +259,8 @@ class Session:
             options: see ``InputOptions``.
             settings: when to stop.
             progress: told the share done and a word on the state.
+            idle_s: seconds of idle to measure before and after; 0 for none, None for
+                what the sensors need. It gives the energy above idle.
 
         Raises:
             ModelError: the model cannot be run on these data.
@@ -235,6 +286,48 @@ class Session:
                 self.clock,
                 settings or LoopSettings(),
                 progress,
+                self._keep,
+                idle_s,
+            )
+
+    def _keep(self, kept: Kept) -> None:
+        self.kept = kept if self._raw else None
+
+    def compare(
+        self,
+        models: Sequence[DLLibrary | str | os.PathLike[str]],
+        data: Any = None,
+        *,
+        batch_size: int | None = None,
+        options: InputOptions | None = None,
+        settings: ComparisonSettings | None = None,
+        progress: Progress = lambda share, text: None,
+    ) -> ComparisonResult:
+        """Energy of one inference of each model against that of the first.
+
+        They are measured in turn in one run, so that a drift of the machine drops
+        out; all of them are loaded at once. A model that fails is left out while
+        two are left.
+
+        Args:
+            models: opened models, or paths; the first is what the others are compared with.
+            data: see ``DLLibrary.run``; None for synthetic data.
+            batch_size: samples in one inference; short for that option.
+            options: see ``InputOptions``.
+            settings: how long to compare, and what counts as equivalent.
+            progress: told the share done and a word on the state.
+
+        Raises:
+            ModelError: the first model, or all others, cannot be run on these data.
+            ComparisonInterrupted: Ctrl-C; its ``result`` holds what was measured.
+        """
+        wanted = options or InputOptions()
+        if batch_size is not None:
+            wanted = replace(wanted, batch_size=batch_size)
+        with contextlib.ExitStack() as stack:
+            loaded, failed = compared_models.loaded(models, data, wanted, stack)
+            return compared_models.compare(
+                loaded, failed, self.sources, self.clock, settings, progress
             )
 
     def evaluate_training(
@@ -251,6 +344,7 @@ class Session:
         settings: LoopSettings | None = None,
         trainable: Trainable | None = None,
         progress: Progress = lambda share, text: None,
+        idle_s: float | None = 0.0,
     ) -> TrainingResult:
         """Energy, time and power of training; the model is trained meanwhile.
 
@@ -270,6 +364,7 @@ class Session:
             settings: when to stop, without ``epochs``.
             trainable: what ``model.as_trainable()`` gave, to save it afterwards.
             progress: told the share done and a word on the state.
+            idle_s: see ``evaluate_inference``; of repeated steps only.
 
         Raises:
             ModelError: the model cannot be trained on these data.
@@ -294,7 +389,7 @@ class Session:
             course = Course.of(train_data, validation, times, wanted)
             if epochs is None:
                 limits = replace(settings or LoopSettings(), max_iterations=steps)
-                return self._repeated_steps(library, trainable, course, limits, progress)
+                return self._repeated_steps(library, trainable, course, limits, progress, idle_s)
             return by_epochs(
                 library,
                 trainable,
@@ -303,6 +398,7 @@ class Session:
                 self.clock,
                 settings or LoopSettings(),
                 progress,
+                self._keep,
             )
 
     def _repeated_steps(
@@ -312,6 +408,7 @@ class Session:
         course: Course,
         settings: LoopSettings,
         progress: Progress,
+        idle_s: float | None,
     ) -> TrainingResult:
         batches, more = ready(course.training)
         prepared = itertools.cycle(
@@ -323,8 +420,11 @@ class Session:
             trainable.synchronize()
 
         def kept(result: Any) -> TrainingResult:
-            notes = (f"trained on the first {len(batches)} batches only",) if more else ()
+            first = f"trained on the first {len(batches)} batches only: --epochs takes all"
+            notes = (first,) if more else ()
             result = replace(result, warnings=(*course.warnings, *notes, *result.warnings))
+            if isinstance(self.kept, KeptRun):
+                self.kept = replace(self.kept, epoch_samples=course.training.samples)
             return per_epoch(result, course.training.samples)
 
         summary = evaluation.describe(library, batches[0].inputs, batches[0].size)
@@ -339,60 +439,15 @@ class Session:
                     self.clock,
                     settings,
                     progress,
+                    self._keep,
+                    idle_s,
                 )
             )
         except MeasurementInterrupted as end:
             raise MeasurementInterrupted(kept(end.result)) from None
+        except TrainingFailed as end:
+            raise TrainingFailed(str(end), kept(end.result)) from end.__cause__
 
 
 def _as_list(profilers: str | Iterable[str | Profiler]) -> list[str | Profiler]:
     return [profilers] if isinstance(profilers, str) else list(profilers)
-
-
-@contextlib.contextmanager
-def opened(model: DLLibrary | str | os.PathLike[str]) -> Iterator[DLLibrary]:
-    """The model itself, left open; or the one of a path, closed afterwards."""
-    if isinstance(model, DLLibrary):
-        yield model
-    else:
-        with factory.load(model) as library:
-            yield library
-
-
-def measure(
-    f: Callable[P, R] | None = None,
-    *,
-    profilers: str | Iterable[str | Profiler] = "auto",
-    on_result: Callable[[WindowResult], None] | None = None,
-) -> Any:
-    """Decorator: measure each call of a function.
-
-    The result of the latest call is the function's attribute ``last``.
-
-    Args:
-        f: the function, when used as plain ``@measure``.
-        profilers: see ``Session``.
-        on_result: called with the result of each call.
-    """
-    if f is None:
-        return functools.partial(measure, profilers=profilers, on_result=on_result)
-    function = f
-    wanted = profilers if isinstance(profilers, str) else list(profilers)
-
-    @functools.wraps(function)
-    def measured(*args: P.args, **kwargs: P.kwargs) -> R:
-        with (
-            Session(wanted) as session,
-            contextlib.ExitStack() as afterwards,
-            session.window(function.__qualname__) as window,
-        ):
-            afterwards.callback(keep, window)
-            return function(*args, **kwargs)
-
-    def keep(window: Window) -> None:
-        measured.last = window.result  # type: ignore[attr-defined]  # documented attribute
-        if on_result is not None:
-            on_result(window.result)
-
-    measured.last = None  # type: ignore[attr-defined]  # documented attribute
-    return measured

@@ -216,11 +216,7 @@ def _learn(
         trainable.synchronize()
         loss = trainable.loss()
         if not math.isfinite(loss):
-            return (
-                f"the loss became {loss} at step {len(taught.step_times) + 1} of epoch "
-                f"{epoch.number}: training was stopped there. Try a smaller --lr, and look for "
-                "NaN in the data"
-            )
+            return diverged(loss, f"step {len(taught.step_times) + 1} of epoch {epoch.number}")
         accuracy = trainable.accuracy() if isinstance(trainable, Scored) else None
         taught.add(batch.size, Score(loss, accuracy))
         taught.wait_s += got - asked
@@ -230,6 +226,14 @@ def _learn(
         raise ModelInputError(f"{data.source} gives no batch in epoch {epoch.number}")
     taught.complete = True
     return ""
+
+
+def diverged(loss: float, where: str) -> str:
+    """What to say of a loss that is no number."""
+    return (
+        f"the loss became {loss} at {where}: training was stopped there. Try a smaller --lr, and "
+        "look for NaN in the data"
+    )
 
 
 def _try(trainable: Trainable, scored: Scored, batches: Iterator[Batch], tried: Pass) -> None:

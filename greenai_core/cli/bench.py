@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from greenai_core.calibration import applied
+from greenai_core.errors import ConfigError
+from greenai_core.isolated import LEAST_PROCESSES, PROCESSES, evaluate_isolated
 from greenai_core.loop import LoopSettings
+from greenai_core.results import InferenceResult
 from greenai_core.session import MeasurementInterrupted, Session
 
-from . import costs, feeding, options, output, sensors
+from . import costs, feeding, isolation, options, output, sensors
+from .config import Settings
 from .faults import Faults
 from .models import Choice, choose
 from .outcome import finish, keep, show, tell
+from .places import check_report
 from .progress import Progress
 from .reports import FILE_NAME, ReportFile
+from .worker import Request
+
+Measure = Callable[[Choice, Progress], InferenceResult]
 
 
 @click.command(short_help="Joules, seconds and watts of one inference, with intervals.")
@@ -26,13 +37,22 @@ from .reports import FILE_NAME, ReportFile
 @options.loop_options
 @options.sensor_options
 @options.out_option
+@options.raw_flag
+@options.idle_option
+@click.option(
+    "--isolate",
+    is_flag=True,
+    help="Repeat in fresh processes: the interval holds how processes differ.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=LEAST_PROCESSES),
+    metavar="N",
+    help="So many for --isolate; more while the time allows. [default: 8]",
+)
 @options.model_options
 @options.json_flag
-def command(
-    models: tuple[str, ...],
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def command(models: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Joules, seconds and watts of one inference, with intervals.
 
     Loads each model, warms it up, and repeats inferences until their energy is
@@ -54,12 +74,17 @@ def command(
     Examples:
       greenai bench resnet50.onnx
       greenai bench *.onnx --precision 1% --max-time 120 --out results
+      greenai bench resnet50.onnx --isolate
       greenai bench net.pt --class mynets:Net --input-shape 1x3x224x224
       greenai bench bert.onnx --axis batch=8 --axis seq=128
       greenai bench big.onnx --batch-size 8 --device cuda:0 -p nvml --json
     """  # noqa: D301  # click takes \b for "keep these lines"
-    configured = options.configuration(flags)
-    settings = configured.settings
+    settings = options.configuration(flags).settings
+    if flags["processes"] is not None and not flags["isolate"]:
+        raise ConfigError("--processes is for fresh processes: give --isolate too")
+    if flags["raw"] and flags["isolate"]:
+        raise ConfigError("--raw keeps the readings of one process: leave out --isolate")
+    data = {name: flags[name] for name in feeding.FLAGS}
     feed = feeding.feed(flags)
     given = options.model_flags(flags)
     faults = Faults()
@@ -67,21 +92,20 @@ def command(
         chosen = choose(models, given, faults, settings.device)
     if not chosen:
         click.get_current_context().exit(faults.code)
-    report = ReportFile(
-        "bench",
-        {
-            **sensors.for_report(settings),
-            **feed.settings,
-            "input_shapes": {name: list(shape) for name, shape in given.shapes.items()},
-        },
-        Path(settings.out) / FILE_NAME,
-    )
-    report.check_writable()
+    report = begin(settings, feed, given, flags)
     interrupted = False
     try:
-        with output.stdout_kept_clean(), sensors.opened(settings) as session:
+        with output.stdout_kept_clean(), sensors.opened(settings, flags["raw"]) as session:
             report.skipped = session.skipped
-            measure_all(chosen, feed, session, sensors.loop_settings(settings), report, faults)
+            report.calibrations = tuple(map(applied, session.calibrations))
+            loop = sensors.loop_settings(settings)
+            if flags["isolate"]:
+                session.close()  # each process opens the sensors itself
+                request = Request(0, "", settings, given, data, loop, flags["idle"])
+                measure = isolated(request, flags["processes"] or PROCESSES)
+            else:
+                measure = here(feed, session, loop, flags["idle"])
+            measure_all(chosen, measure, session, report, faults)
         finish(report, faults)
     except KeyboardInterrupt:
         interrupted = True
@@ -91,11 +115,61 @@ def command(
     click.get_current_context().exit(faults.code)
 
 
+def begin(
+    settings: Settings, feed: feeding.Feed, given: options.ModelFlags, flags: Mapping[str, Any]
+) -> ReportFile:
+    """The report, still empty, at a place where it can be written.
+
+    Raises:
+        ConfigError: nothing can be written there.
+        OutputError: the disk is full.
+    """
+    depends_on = {
+        **sensors.for_report(settings),
+        **feed.settings,
+        "idle_s": flags["idle"],
+        "processes": (flags["processes"] or PROCESSES) if flags["isolate"] else None,
+        "input_shapes": {name: list(shape) for name, shape in given.shapes.items()},
+    }
+    return ReportFile("bench", depends_on, check_report(settings.out, FILE_NAME))
+
+
+def here(feed: feeding.Feed, session: Session, loop: LoopSettings, idle_s: float | None) -> Measure:
+    """Measures in this process."""
+
+    def measure(choice: Choice, progress: Progress) -> InferenceResult:
+        with choice.open() as library:
+            return session.evaluate_inference(
+                library,
+                feed.data,
+                options=feed.options,
+                settings=loop,
+                progress=progress,
+                idle_s=idle_s,
+            )
+
+    return measure
+
+
+def isolated(request: Request, processes: int) -> Measure:
+    """Measures in so many fresh processes; the path of the model is added to ``request``."""
+
+    def measure(choice: Choice, progress: Progress) -> InferenceResult:
+        asked = replace(request, path=choice.path)
+        return evaluate_isolated(
+            functools.partial(isolation.measure, asked),
+            request.loop,
+            processes,
+            progress=progress,
+        )
+
+    return measure
+
+
 def measure_all(
     chosen: Sequence[Choice],
-    feed: feeding.Feed,
+    measure: Measure,
     session: Session,
-    loop: LoopSettings,
     report: ReportFile,
     faults: Faults,
 ) -> None:
@@ -109,17 +183,10 @@ def measure_all(
         progress.begin(Path(choice.path).name)
         result = None
         try:
-            with choice.open() as library:
-                result = session.evaluate_inference(
-                    library,
-                    feed.data,
-                    options=feed.options,
-                    settings=loop,
-                    progress=progress,
-                )
+            result = measure(choice, progress)
         except MeasurementInterrupted as error:
             progress.clear()
-            keep(report, error.result, faults)
+            keep(report, error.result, faults, session.kept)
             raise
         except Exception as error:  # noqa: BLE001  # one bad model must not stop the others
             progress.clear()
@@ -128,5 +195,5 @@ def measure_all(
         finally:
             progress.clear()
         if result is not None:
-            keep(report, result, faults)
+            keep(report, result, faults, session.kept)
             tell(costs.cost(result), faults)

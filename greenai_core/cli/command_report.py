@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+from greenai_core.calibration import applied
 from greenai_core.channels import MODELLED
+from greenai_core.kept_windows import KeptWindows
 from greenai_core.results import CommandResult, Grade, WindowResult
+from greenai_core.session import Session
 
-from . import figures, output
+from . import figures, output, own_costs
 from .config import Settings
 from .reports import ReportFile
 from .sensors import NO_SENSOR, for_report
@@ -20,20 +24,28 @@ def deliver(
     settings: Settings,
     more: dict[str, Any],
     as_json: bool,
-    out: str | None,
-    skipped: Any,
+    out: Path | None,
+    session: Session,
+    kept: KeptWindows | None = None,
 ) -> None:
-    """Summary to stderr; JSON to the file, or to stdout where none was given.
+    """Summary to stderr; JSON to the file, or to stdout where none was given or it is full.
 
     Raises:
         OutputError: the JSON cannot be written.
     """
-    report = ReportFile(kind, {**for_report(settings), **more}, Path(out) if out else None)
-    report.skipped = skipped
+    report = ReportFile(kind, {**for_report(settings), **more}, out)
+    report.skipped = session.skipped
+    report.calibrations = tuple(map(applied, session.calibrations))
     if out or not as_json:
         output.note(summary(result))
-    report.add(result)
-    report.finish()
+    try:
+        report.add(result, kept)
+        report.finish()
+    except output.OutputError:
+        with contextlib.suppress(output.OutputError):
+            report.finish()
+        output.emit_bytes(report.content())
+        raise
     if as_json and not out:
         output.emit_bytes(report.content())
 
@@ -53,6 +65,8 @@ def summary(result: CommandResult) -> str:
     lines += _idle(result)
     if result.grade is not None:
         lines += _grade(result.grade)
+    if result.self_cost is not None and result.self_cost.share > own_costs.NOTICEABLE:
+        lines.append(output.paragraph(own_costs.sentence(result.self_cost, "the command"), "  "))
     lines += [f"greenai: warning: {output.one_line(text)}" for text in result.warnings]
     return "\n".join(lines)
 

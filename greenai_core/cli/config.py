@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Settings:
         device: where models run: ``auto``, ``cpu``, ``cuda:0``.
         out: folder of the report.
         idle_time: how long idle is measured before and after a script, s.
+        calibrations: ``auto`` for those that ``greenai calibrate`` keeps, ``none``,
+            or the folder where they are kept.
         profiler: constructor options by profiler name.
     """
 
@@ -46,6 +49,7 @@ class Settings:
     device: str = "auto"
     out: str = "greenai-report"
     idle_time: float = 5.0
+    calibrations: str = "auto"
     profiler: ProfilerOptions = field(default_factory=dict)
 
 
@@ -94,7 +98,8 @@ def configure(flags: Mapping[str, Any] | None = None) -> Configuration:
 
 def flag_name(key: str) -> str:
     """The flag that sets a key."""
-    return "--profiler" if key == "profilers" else "--" + key.replace("_", "-")
+    special = {"profilers": "--profiler", "calibrations": "--no-calibration"}
+    return special.get(key, "--" + key.replace("_", "-"))
 
 
 def variable_name(key: str) -> str:
@@ -223,6 +228,8 @@ def _checked(key: str, raw: Any, origin: str) -> Any:
             return _profilers(raw)
         if key == "precision":
             return _precision(raw)
+        if key == "device":
+            return _device(raw)
         if key in _TIMES:
             return _seconds(raw, least_open=key != "idle_time")
         if not isinstance(raw, str) or not raw:
@@ -252,6 +259,13 @@ def _precision(raw: Any) -> float:
     if not 0 < value < 1:
         raise ValueError("is no precision between 0% and 100%: write 2% or 0.02")
     return value
+
+
+def _device(raw: Any) -> str:
+    """Those that ``DLLibrary`` knows."""
+    if not isinstance(raw, str) or not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", raw):
+        raise ValueError("is no device: give cpu, cuda, cuda:1 or auto")
+    return raw
 
 
 def _seconds(raw: Any, *, least_open: bool) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from greenai_core.channels import MODELLED
 from greenai_core.results import Figure, InferenceResult, MissingChannel, Report, TrainingResult
 
-from . import figures, lessons, output
+from . import above_idle, figures, lessons, output, own_costs, processes
 from .sensors import NO_SENSOR
 
 Measured = InferenceResult | TrainingResult
@@ -103,6 +103,7 @@ def text(report: Report) -> str:
     parts = [_totals(costs, names)]
     if any(c.batch_size > 1 for c in costs):
         parts.append(_samples(costs, names))
+    parts += above_idle.text(report, names) + processes.text(report)
     parts += lessons.text(report)
     parts.append(_channels(costs, names))
     if any(c.energy and not c.target_met for c in costs):
@@ -114,6 +115,8 @@ def text(report: Report) -> str:
         )
     if all(c.modelled for c in costs):
         parts.append(output.paragraph(NO_SENSOR))
+    shown = dict(zip([c.model for c in costs], names, strict=True))
+    parts += [output.paragraph(text) for text in own_costs.told(report, shown.__getitem__)]
     parts.append(
         output.paragraph(
             "± is repeatability: use it to compare on this machine. The 95 % interval has the "

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from greenai_core import registry
+from greenai_core.calibration import Calibration, applied, calibrated
 from greenai_core.channels import Channel, joined_method
 from greenai_core.errors import GreenAIError, NoSensorError, PluginUnavailable
-from greenai_core.profiler import PowerLimit, PowerLimiter, Profiler
-from greenai_core.results import Skipped
+from greenai_core.limiter import PowerLimit, PowerLimiter
+from greenai_core.profiler import Profiler
+from greenai_core.results import AppliedCalibration, Skipped
 
-from . import figures, options, output
+from . import calibrations, figures, options, output
 from .config import Settings
 from .sensors import NO_SENSOR, all_modelled, session_for
 
@@ -34,6 +36,7 @@ class ProfilerState:
     reason: str
     remedy: str
     channels: tuple[Channel, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Auto:
     method: str
     modelled_only: bool
     skipped: tuple[Skipped, ...]
+    calibrations: tuple[AppliedCalibration, ...] = ()
 
 
 @click.command(short_help="The sensors of this machine, and how to get the missing ones.")
@@ -99,6 +103,9 @@ def command(as_json: bool, **flags: Any) -> None:
         profilers = look_at_profilers(settings)
         limiters = look_at_limiters()
         auto = what_auto_uses(settings)
+        used = {c.channel for c in auto.calibrations}
+        kept = {c.channel: c for c in calibrations.usable(settings) if c.channel in used}
+        profilers = [_with_calibrations(profiler, kept) for profiler in profilers]
     if as_json:
         output.emit_json({"profilers": profilers, "limiters": limiters, "auto": auto})
     else:
@@ -120,19 +127,29 @@ def look_at_profilers(settings: Settings) -> list[ProfilerState]:
 def _try_profiler(name: str, cls: type[Profiler], given: Mapping[str, Any]) -> ProfilerState:
     state, reason, remedy = READY, "", ""
     channels: Sequence[Channel] = ()
+    notes: tuple[str, ...] = ()
     try:
         profiler = cls(**given)
         profiler.check_available()
         profiler.open()
         try:
-            channels = profiler.channels
+            notes = tuple(profiler.notes())
+            channels = [profiler.revised(channel) for channel in profiler.channels]
         finally:
             profiler.close()
     except Exception as error:  # noqa: BLE001  # one bad profiler must not hide the others
         state, reason, remedy = _explained(error)
     seen = str(getattr(cls, "seen_on_hardware", ""))
     automatic = bool(getattr(cls, "automatic", True))
-    return ProfilerState(name, state, automatic, seen, reason, remedy, tuple(channels))
+    return ProfilerState(name, state, automatic, seen, reason, remedy, tuple(channels), notes)
+
+
+def _with_calibrations(profiler: ProfilerState, kept: Mapping[str, Calibration]) -> ProfilerState:
+    channels = (
+        calibrated(channel, kept[channel.id], None) if channel.id in kept else channel
+        for channel in profiler.channels
+    )
+    return replace(profiler, channels=tuple(channels))
 
 
 def look_at_limiters() -> list[LimiterState]:
@@ -187,7 +204,9 @@ def what_auto_uses(settings: Settings) -> Auto:
         )
         inside = session.contains
         method = joined_method({channel.method for channel in channels if channel.id in inside})
-        return Auto(used, inside, method, all_modelled(channels), session.skipped)
+        corrections = tuple(map(applied, session.calibrations))
+        modelled = all_modelled(channels)
+        return Auto(used, inside, method, modelled, session.skipped, corrections)
     finally:
         session.close()
 
@@ -210,6 +229,10 @@ def _text(profilers: Sequence[ProfilerState], limiters: Sequence[LimiterState], 
     if sources:
         lines = [output.paragraph(text.strip(), "  ") for text in sources]
         parts.append("\n".join([output.heading("Where the gains come from"), *lines]))
+    notes = [note for p in profilers for note in p.notes]
+    if notes:
+        lines = [output.paragraph(output.one_line(note), "  ") for note in notes]
+        parts.append("\n".join([output.heading("To know"), *lines]))
     parts += _limits(limiters)
     missing = [p for p in profilers if p.state != READY]
     if missing:

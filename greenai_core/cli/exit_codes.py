@@ -7,6 +7,7 @@ import errno
 import click
 
 from greenai_core.errors import (
+    ComparisonError,
     ConfigError,
     GradeError,
     MeasurementError,
@@ -26,6 +27,8 @@ MODEL = 4
 MEASUREMENT = 5
 OUTPUT = 6
 REPORT = 7
+WORSE = 8
+"""``compare --fail-if-worse``: a model uses more energy than the first. No error."""
 WRAPPER_FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -42,6 +45,7 @@ _KINDS: tuple[tuple[type[Exception], int], ...] = (
     (MeasurementError, MEASUREMENT),
     (PowerCapError, MEASUREMENT),
     (OutputError, OUTPUT),
+    (ComparisonError, REPORT),
     (GradeError, REPORT),
     (SchemaError, REPORT),
 )

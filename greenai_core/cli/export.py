@@ -13,6 +13,7 @@ from greenai_core.report_files import read_report
 from greenai_core.results import Report
 
 from . import output
+from .places import check_file
 from .reports import FILE_NAME
 
 
@@ -38,11 +39,12 @@ def command(report: str, name: str, path: str | None) -> None:
       greenai export results/report.json --to csv -o results.csv
     """  # noqa: D301  # click takes \b for "keep these lines"
     exporter: Exporter = registry.load("greenai.exporters", name)()
+    file = None if path is None else check_file(path, "--output")
     content = exporter.export(read(Path(report)))
-    if path is None:
+    if file is None:
         output.emit_bytes(content)
     else:
-        output.save(Path(path), content)
+        output.save(file, content)
 
 
 def read(path: Path) -> Report:

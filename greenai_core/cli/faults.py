@@ -41,7 +41,8 @@ class Faults:
         self.tell(text, exit_codes.of(error))
 
     def tell(self, text: str, code: int) -> None:
-        """Tell a fault that was no exception."""
+        """Tell a fault that was no exception; once, if it comes again."""
         self.code = self.code or code
-        self.told.append(text)
-        complain(text)
+        if text not in self.told:
+            self.told.append(text)
+            complain(text)

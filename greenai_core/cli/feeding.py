@@ -64,6 +64,12 @@ _DATA = (
         "current folder too.",
     ),
 )
+_PREPROCESS = click.option(
+    "--preprocess",
+    metavar="MODULE:FUNCTION",
+    help="Function that is called on the path of each image, or on the arrays of each batch, and "
+    "makes the inputs; MODULE is looked up from the current folder too.",
+)
 
 PICTURES = ("resize", "normalise")
 
@@ -77,6 +83,7 @@ def _stack(decorators: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 
 data_options = _stack(_DATA)
 image_options = _stack(_IMAGES)
+preprocess_option = _stack([_PREPROCESS])
 
 FLAGS = ("input_path", "texts", "batch_size", "axes", *PICTURES, "preprocess")
 

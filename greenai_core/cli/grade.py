@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from . import exit_codes, options, output, sensors
 from .command_report import deliver
 from .faults import Faults
 from .measure import run_in
+from .places import check_file
 
 LEAST_WINDOW_S = 0.2
 """An idle time shorter than this says nothing."""
@@ -37,7 +39,12 @@ LEAST_WINDOW_S = 0.2
     metavar="S",
     help="Measure idle so long before and after; 0 for not at all. [default: 5]",
 )
-@click.option("--units", type=float, metavar="N", help="Functional units that the script does.")
+@click.option(
+    "--units",
+    type=options.Number(min=0, min_open=True),
+    metavar="N",
+    help="Functional units that the script does.",
+)
 @click.option("--unit", metavar="NAME", help="What one is: image, token, request …")
 @click.option("--scale", metavar="FILE.json", help="Scale to grade with.")
 @click.option(
@@ -55,8 +62,6 @@ LEAST_WINDOW_S = 0.2
 def command(
     script: str,
     arguments: tuple[str, ...],
-    units: float | None,
-    unit: str | None,
     scale: str | None,
     grader_name: str,
     out: str | None,
@@ -81,37 +86,67 @@ def command(
     """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
     grader = make_grader(grader_name, scale)
+    file = None if out is None else check_file(out, "--out")
     if not Path(script).exists():
         output.complain(f"there is no script {script}. Check the path")
         click.get_current_context().exit(exit_codes.NOT_FOUND)
-    warnings: list[str] = []
+    job = Job((script, *arguments), grader, settings.idle_time, flags["units"], flags["unit"])
     with sensors.opened(settings) as session:
         before = idle(session, settings.idle_time, "before the script")
         window = session.window("script")
         utilisation(session)
-        code = run_in(window, (sys.executable, script, *arguments))
+        code = run_in(window, (sys.executable, *job.command))
         try:
-            busy = utilisation(session)
-            after = idle_after(session, settings.idle_time if before else 0.0, warnings)
-            net = taken_off(window, before, after, session, warnings)
-            result = CommandResult(
-                command=(script, *arguments),
-                exit_code=code,
-                gross=window.result,
-                idle_power_w=net.idle_power_w if net else None,
-                net_energy_j=net.net_energy_j if net else None,
-                idle_share=net.idle_share if net else None,
-                utilisation_percent=busy,
-                units=units,
-                unit=unit,
-                grade=graded(grader, window.result, net, units, unit, warnings),
-                warnings=tuple(warnings),
-            )
+            result = outcome(job, session, before, window, code)
             more = {"idle_time_s": settings.idle_time, "scale": scale, "grader": grader_name}
-            deliver("grade", result, settings, more, as_json, out, session.skipped)
+            deliver("grade", result, settings, more, as_json, file, session)
         except Exception as error:  # noqa: BLE001  # the exit code stays the script's
             Faults().add(error)
     click.get_current_context().exit(code)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run, and how it is graded."""
+
+    command: tuple[str, ...]
+    grader: Grader
+    idle_time_s: float
+    units: float | None
+    unit: str | None
+
+
+def outcome(
+    job: Job, session: Session, before: WindowResult | None, window: Window, code: int
+) -> CommandResult:
+    """The result of a script that has ended; idle is measured once more for it.
+
+    Args:
+        job: what was run.
+        session: the sensors.
+        before: idle before the script; None where it was not measured.
+        window: around the script.
+        code: its exit code.
+    """
+    warnings: list[str] = []
+    busy = utilisation(session)
+    after = idle_after(session, job.idle_time_s if before else 0.0, warnings)
+    warnings += session.notes()
+    net = taken_off(window, before, after, session, warnings)
+    grade = graded(job.grader, window.result, net, job.units, job.unit, warnings)
+    return CommandResult(
+        command=job.command,
+        exit_code=code,
+        gross=window.result,
+        idle_power_w=net.idle_power_w if net else None,
+        net_energy_j=net.net_energy_j if net else None,
+        idle_share=net.idle_share if net else None,
+        utilisation_percent=busy,
+        units=job.units,
+        unit=job.unit,
+        grade=grade,
+        warnings=tuple(warnings),
+    )
 
 
 # Idle, before and after

@@ -24,9 +24,12 @@ COMMANDS = {
     "params": ("params", "Count the parameters of model files."),
     "run": ("run", "One inference: what the model answers."),
     "bench": ("bench", "Joules, seconds and watts of one inference, with intervals."),
+    "compare": ("compare", "Which of several models uses less energy, and by how much."),
     "train": ("train", "Joules, seconds and watts of training: a step, or whole epochs."),
     "measure": ("measure", "The energy of any command."),
     "grade": ("grade", "The energy of a Python script above idle, and its grade."),
+    "calibrate": ("calibrate", "Compare a sensor with a wattmeter, so that its joules are known."),
+    "explain": ("explain", "Where figures come from, and what makes them uncertain."),
     "export": ("export", "A report as CSV, Markdown or JSON."),
     "config": ("config_show", "The settings in force and where each comes from."),
 }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import click
 
+from greenai_core.errors import ConfigError
+from greenai_core.kept_windows import KeptWindows
 from greenai_core.results import CommandResult
 from greenai_core.spans import Window
 
-from . import child, options, output, sensors
+from . import child, options, output, own_costs, sensors
 from .command_report import deliver
 from .faults import Faults
+from .places import check_file
 
 
 @click.command(
@@ -21,6 +26,13 @@ from .faults import Faults
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @options.sensor_options
 @click.option("--out", metavar="FILE", help="Write the report there, as JSON.")
+@options.raw_flag
+@click.option(
+    "--no-edge-wait",
+    is_flag=True,
+    help="Do not wait, after the command, for the next value of a slow counter (0.1 s on a GPU). "
+    "Short commands are known less well then.",
+)
 @click.option(
     "--json",
     "as_json",
@@ -48,10 +60,17 @@ def command(program: tuple[str, ...], out: str | None, as_json: bool, **flags: A
       greenai measure -p rapl -- python train.py --epochs 3
     """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
-    with sensors.opened(settings) as session:
+    file = None if out is None else check_file(out, "--out")
+    if flags["raw"] and file is None:
+        raise ConfigError("--raw keeps readings beside the report: give --out FILE too")
+    with sensors.opened(settings, edge_wait=not flags["no_edge_wait"]) as session:
+        session.await_edges()
         window = session.window("command")
+        spent_s = time.process_time()
         code = run_in(window, program)
+        spent_s = time.process_time() - spent_s
         try:
+            notes = session.notes()
             result = CommandResult(
                 command=program,
                 exit_code=code,
@@ -63,9 +82,13 @@ def command(program: tuple[str, ...], out: str | None, as_json: bool, **flags: A
                 units=None,
                 unit=None,
                 grade=None,
-                warnings=(),
+                warnings=notes,
+                self_cost=own_costs.of_command(
+                    window.result, session.channels, spent_s, os.cpu_count() or 1
+                ),
             )
-            deliver("measure", result, settings, {}, as_json, out, session.skipped)
+            kept = KeptWindows((window.kept,)) if flags["raw"] else None
+            deliver("measure", result, settings, {}, as_json, file, session, kept)
         except Exception as error:  # noqa: BLE001  # the exit code stays the command's
             Faults().add(error)
     click.get_current_context().exit(code)

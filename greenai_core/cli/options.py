@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +17,36 @@ from .config import Configuration, configure
 F = TypeVar("F", bound=Callable[..., Any])
 
 Flags = dict[str, Any]
+
+
+class Number(click.FloatRange):
+    """A number in a range; neither infinite nor NaN, which compare with nothing."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number that the text stands for."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+raw_flag = click.option(
+    "--raw",
+    is_flag=True,
+    help="Keep the raw readings beside the report, for `greenai explain`.",
+)
+
+idle_option = click.option(
+    "--idle",
+    type=Number(min=0),
+    metavar="S",
+    help="Measure idle so long before and after; 0 for not at all. "
+    "[default: 1, or 20 values of the sensors]",
+)
 
 json_flag = click.option(
     "--json", "as_json", is_flag=True, help="Print only JSON on stdout, for machines."
@@ -40,9 +71,16 @@ _SENSORS = (
     ),
     click.option(
         "--tdp",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="WATTS",
         help="Thermal design power for the modelled profiler (same as -O modelled.tdp_w=WATTS).",
+    ),
+    click.option(
+        "--no-calibration",
+        "calibrations",
+        flag_value="none",
+        default=None,
+        help="Leave out what `greenai calibrate` found: the sensors as they are.",
     ),
 )
 _LOOP = (
@@ -113,7 +151,7 @@ device_option = _stack(_DEVICE)
 out_option = _stack(_OUT)
 model_options = _stack(*_MODEL, _SHAPE)
 
-SETTINGS = ("precision", "max_time", "min_time", "device", "out", "idle_time")
+SETTINGS = ("precision", "max_time", "min_time", "device", "out", "idle_time", "calibrations")
 
 
 def configuration(flags: Flags) -> Configuration:
@@ -196,6 +234,9 @@ def model_flags(flags: Flags, **more: tuple[str, Any]) -> ModelFlags:
             raise ConfigError(f"--model-option {text}: write it as KEY=VALUE")
         options[key], spellings[key] = literal(value), "--model-option " + key
     if flags.get("class_name"):
+        module, colon, name = flags["class_name"].partition(":")
+        if not (module and colon and name):
+            raise ConfigError(f"--class {flags['class_name']}: write it as MODULE:NAME")
         options["model_constructor"] = flags["class_name"]
         spellings["model_constructor"] = "--class"
     if flags.get("trust"):

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from greenai_core.results import Result
+
 from . import costs, exit_codes, output
 from .faults import Faults
 from .reports import ReportFile
 
+if TYPE_CHECKING:
+    from greenai_core.kept_runs import Kept
 
-def keep(report: ReportFile, result: costs.Measured, faults: Faults) -> None:
-    """Add a result; when it cannot be written it is still shown at the end."""
+
+def keep(report: ReportFile, result: Result, faults: Faults, kept: Kept | None = None) -> None:
+    """Add a result; when it cannot be written it is still shown at the end.
+
+    Args:
+        report: that it is added to.
+        result: the result.
+        faults: told what cannot be written.
+        kept: its raw readings, if they are kept.
+    """
     try:
-        report.add(result)
+        report.add(result, kept)
     except output.OutputError as error:
         faults.add(error)
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk without space."""
+
 
 class OutputError(GreenAIError):
     """A result could not be written: the disk is full, or there is no permission."""
@@ -110,7 +113,7 @@ def save(path: Path, content: bytes) -> None:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """What to say when ``path`` cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in FULL
     step = "Free some space there, or choose another place" if full else "Choose another place"
     reason = error.strerror or str(error)
     if isinstance(error, (FileExistsError, NotADirectoryError)):

@@ -17,6 +17,11 @@ from . import feeding, options, output
 from .faults import Faults
 from .models import Choice, choose
 
+NOT_COUNTED = (
+    "element by element operations and sums, as of activations, normalisation, pooling and softmax"
+)
+"""What ``DLLibrary.count_macs`` leaves out."""
+
 WHOLE = "(the model itself)"
 
 
@@ -56,7 +61,9 @@ def command(
     --by-layer prints a table; with --json it adds layers to each object.
     --flops adds macs, the multiply-accumulates of one inference in convolutions
     and matrix products (null where they are not known, and macs_reason says
-    why), and macs_inputs, what that inference was fed with.
+    why), macs_inputs, what that inference was fed with, macs_assumptions, what
+    was assumed because nobody said it, such as a shape found by trying, and
+    macs_not_counted, which operators are left out.
 
     \b
     Examples:
@@ -111,11 +118,14 @@ def _count(choice: Choice, by_layer: bool, feed: feeding.Feed | None) -> dict[st
         entry["bytes"] = count.bytes
         if feed is not None:
             macs = _macs(library, feed)
-            for text in library.assumptions() if macs.macs is not None else ():
+            assumed = () if macs.macs is None else library.assumptions()
+            for text in assumed:
                 output.warn(f"{choice.path}: {text}")
             entry["macs"] = macs.macs
             entry["macs_reason"] = macs.reason or None
             entry["macs_inputs"] = list(macs.inputs)
+            entry["macs_assumptions"] = list(assumed)
+            entry["macs_not_counted"] = NOT_COUNTED
         if by_layer:
             entry["layers"] = list(library.count_by_layer())
     return entry
@@ -160,4 +170,9 @@ def _macs_line(entry: dict[str, Any]) -> str:
     if entry["macs"] is None:
         return output.paragraph(f"multiply-accumulates: unknown. {entry['macs_reason']}")
     fed = "; ".join(entry["macs_inputs"])
-    return output.paragraph(f"multiply-accumulates: {quantity(entry['macs'], 'MAC')} with {fed}")
+    lines = [
+        f"multiply-accumulates: {quantity(entry['macs'], 'MAC')} with {fed}",
+        *(f"  assumed: {text}" for text in entry["macs_assumptions"]),
+        f"  not counted: {entry['macs_reason'] or entry['macs_not_counted']}",
+    ]
+    return "\n".join(map(output.paragraph, lines))

@@ -12,9 +12,10 @@ from greenai_core import registry
 from greenai_core.errors import GreenAIError
 from greenai_core.export import Exporter
 from greenai_core.grading import Grader
+from greenai_core.limiter import PowerLimiter
 from greenai_core.model import DLLibrary
 from greenai_core.model_factory import available
-from greenai_core.profiler import PowerLimiter, Profiler
+from greenai_core.profiler import Profiler
 
 from . import options, output
 

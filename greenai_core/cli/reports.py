@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenai_core import environment
 from greenai_core.report_files import dump
-from greenai_core.results import Report, Result, Skipped
+from greenai_core.results import AppliedCalibration, Report, Result, Skipped
 
 from . import output
+from .raw import with_raw
 from .signals import INTERRUPTS
+
+if TYPE_CHECKING:
+    from greenai_core.kept_runs import Kept
 
 FILE_NAME = "report.json"
 
@@ -39,6 +42,7 @@ class ReportFile:
         """Whether the file holds the report as it is now."""
         self.skipped: Sequence[Skipped] = ()
         self.warnings: Sequence[str] = ()
+        self.calibrations: Sequence[AppliedCalibration] = ()
 
     @property
     def report(self) -> Report:
@@ -52,31 +56,25 @@ class ReportFile:
             skipped=tuple(self.skipped),
             warnings=tuple(self.warnings),
             complete=self._complete,
+            calibrations=tuple(self.calibrations),
         )
 
-    def check_writable(self) -> None:
-        """Find out before measuring, not after, that the folder cannot be written.
-
-        Raises:
-            OutputError: it cannot.
-        """
-        if self.path is None:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".greenai-") as probe:
-                probe.write(bytes(4096))
-        except OSError as error:
-            raise output.cannot_write(self.path, error) from error
-
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, kept: Kept | None = None) -> None:
         """Add a result and write the report.
+
+        Args:
+            result: to be added.
+            kept: its raw readings, to be written beside the report.
 
         Raises:
             OutputError: it cannot be written; the result is kept in memory.
         """
-        self._results.append(result)
-        self._save()
+        try:
+            if kept is not None and self.path is not None:
+                result = with_raw(result, kept, self.path, len(self._results) + 1)
+        finally:
+            self._results.append(result)
+            self._save()
 
     def finish(self) -> None:
         """Nothing more will be added. A report without results is not written.

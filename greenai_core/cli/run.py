@@ -17,6 +17,7 @@ from greenai_core.model import DLLibrary
 from . import feeding, options, output
 from .faults import Faults
 from .models import choose
+from .places import check_file
 
 TOP = 5
 
@@ -32,12 +33,7 @@ Arrays = Mapping[str, Any]
 @options.device_option
 @options.model_options
 @options.json_flag
-def command(
-    model: str,
-    output_path: str | None,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def command(model: str, output_path: str | None, as_json: bool, **flags: Any) -> None:
     """One inference: what the model answers.
 
     Prints name, shape and type of each output, and its largest values with
@@ -52,10 +48,9 @@ def command(
       greenai run net.pt --class mynets:Net --input-shape 1x3x224x224
       greenai run resnet50.onnx --batch-size 8 --device cpu --json
     """  # noqa: D301  # click takes \b for "keep these lines"
-    if output_path is not None and not output_path.endswith(".npz"):
-        raise ConfigError(f"--output {output_path}: its name must end with .npz")
     feed = feeding.feed(flags)
     settings = options.configuration(flags).settings
+    file = None if output_path is None else npz_file(output_path)
     faults = Faults()
     with output.stdout_kept_clean():
         chosen = choose([model], options.model_flags(flags), faults, settings.device)
@@ -66,8 +61,8 @@ def command(
             device, assumed = library.device, library.assumptions()
     for text in assumed:
         output.warn(f"{model}: {text}")
-    if output_path is not None:
-        output.save(Path(output_path), npz(outputs))
+    if file is not None:
+        save(file, outputs, faults)
     described = {name: describe(array) for name, array in outputs.items()}
     if as_json:
         output.emit_json(
@@ -80,13 +75,34 @@ def command(
                     {**_signature(name, array), **described[name]}
                     for name, array in outputs.items()
                 ],
-                "output_file": output_path,
+                "output_file": None if faults.code else output_path,
             }
         )
-        return
-    output.emit("\n\n".join(_text(n, array, described[n]) for n, array in outputs.items()))
-    if output_path is not None:
-        output.note(f"greenai: outputs written to {output_path}")
+    else:
+        output.emit("\n\n".join(_text(n, array, described[n]) for n, array in outputs.items()))
+    click.get_current_context().exit(faults.code)
+
+
+def npz_file(text: str) -> Path:
+    """The file of ``--output``.
+
+    Raises:
+        ConfigError: it has another ending, or cannot be written.
+        OutputError: the disk is full.
+    """
+    if not text.endswith(".npz"):
+        raise ConfigError(f"--output {text}: its name must end with .npz")
+    return check_file(text, "--output")
+
+
+def save(file: Path, outputs: Arrays, faults: Faults) -> None:
+    """Write the outputs; they are shown even if that fails."""
+    try:
+        output.save(file, npz(outputs))
+    except output.OutputError as error:
+        faults.add(error)
+    else:
+        output.note(f"greenai: outputs written to {file}")
 
 
 def infer(library: DLLibrary, feed: feeding.Feed) -> tuple[Arrays, Arrays]:

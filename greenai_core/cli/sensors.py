@@ -12,20 +12,26 @@ from greenai_core.errors import ConfigError, PluginError
 from greenai_core.loop import LoopSettings
 from greenai_core.session import Session
 
+from . import calibrations
 from .config import Settings, public
 from .output import note
 
 
 @contextlib.contextmanager
-def opened(settings: Settings) -> Iterator[Session]:
-    """The sensors that the settings ask for.
+def opened(settings: Settings, raw: bool = False, edge_wait: bool = True) -> Iterator[Session]:
+    """The sensors that the settings ask for, open.
+
+    Args:
+        settings: which they are.
+        raw: whether the session keeps its readings.
+        edge_wait: see ``Session``.
 
     Raises:
         PluginError: one that was asked for by name does not work.
         NoSensorError: none works.
         ConfigError: an option has a value that its profiler refuses.
     """
-    session = session_for(settings)
+    session = session_for(settings, raw, edge_wait)
     try:
         session.open()
     except (TypeError, ValueError) as error:
@@ -34,27 +40,31 @@ def opened(settings: Settings) -> Iterator[Session]:
         raise
     try:
         tell_skipped(session)
+        calibrations.tell(session, settings)
         yield session
     finally:
         session.close()
 
 
-def session_for(settings: Settings) -> Session:
-    """A session, not yet open.
+def session_for(settings: Settings, raw: bool = False, edge_wait: bool = True) -> Session:
+    """A session, not yet open; arguments as ``opened``.
 
     Raises:
         PluginNotFound: options are set for a profiler that is not installed.
-        ConfigError: an option that its profiler does not have.
+        ConfigError: an option that its profiler does not have, or a value that it refuses.
     """
     for name, given in settings.profiler.items():
         registry.find("greenai.profilers", name)
-        _check_names(name, given)
+        _check_options(name, given)
     wanted = "auto" if settings.profilers == ("auto",) else settings.profilers
-    return Session(wanted, options=settings.profiler)
+    stored = calibrations.usable(settings)
+    return Session(
+        wanted, options=settings.profiler, calibrations=stored, raw=raw, edge_wait=edge_wait
+    )
 
 
-def _check_names(profiler: str, given: Mapping[str, Any]) -> None:
-    """A misspelt option must not make ``auto`` do without the sensor that it is for."""
+def _check_options(profiler: str, given: Mapping[str, Any]) -> None:
+    """A misspelt option or value must not make ``auto`` do without the sensor that it is for."""
     try:
         kind = registry.load("greenai.profilers", profiler)
     except PluginError:
@@ -66,6 +76,12 @@ def _check_names(profiler: str, given: Mapping[str, Any]) -> None:
             f"the profiler {profiler!r} has no option {unknown} "
             f"(its options: {', '.join(sorted(known)) or 'none'})"
         )
+    try:
+        kind(**given)
+    except PluginError:
+        return  # likewise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the profiler {profiler!r} refuses an option: {error}") from error
 
 
 def tell_skipped(session: Session) -> None:
@@ -109,4 +125,5 @@ def for_report(settings: Settings) -> dict[str, Any]:
         "min_time_s": settings.min_time,
         "max_time_s": settings.max_time,
         "device": settings.device,
+        "calibrations": settings.calibrations,
     }

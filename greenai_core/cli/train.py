@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from greenai_core.calibration import applied
 from greenai_core.errors import ConfigError, ModelInputError
 from greenai_core.loop import LoopSettings
 from greenai_core.model import Trainable
@@ -20,6 +20,7 @@ from . import costs, exit_codes, feeding, options, output, sensors
 from .faults import Faults
 from .models import Choice, choose
 from .outcome import finish, keep, show, tell
+from .places import check_report, check_save
 from .progress import Progress
 from .reports import FILE_NAME, ReportFile
 
@@ -58,7 +59,12 @@ from .reports import FILE_NAME, ReportFile
     help="Samples in one step. [default: the model's, or 32, or all there are]",
 )
 @click.option("--optimizer", metavar="NAME", help="sgd or adam. [default: the format's]")
-@click.option("--lr", type=float, metavar="RATE", help="Learning rate. [default: the format's]")
+@click.option(
+    "--lr",
+    type=options.Number(min=0),
+    metavar="RATE",
+    help="Learning rate. [default: the format's]",
+)
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -70,10 +76,13 @@ from .reports import FILE_NAME, ReportFile
 @click.option("--no-shuffle", is_flag=True, help="Keep the order of the files and arrays.")
 @click.option("--save", "save_path", metavar="OUT", help="Write the trained model there.")
 @feeding.image_options
+@feeding.preprocess_option
 @options.device_option
 @options.loop_options
 @options.sensor_options
 @options.out_option
+@options.raw_flag
+@options.idle_option
 @options.model_options
 @options.json_flag
 def command(model: str, data_path: str, save_path: str | None, as_json: bool, **flags: Any) -> None:
@@ -98,30 +107,25 @@ def command(model: str, data_path: str, save_path: str | None, as_json: bool, **
       greenai train net.keras --data digits.npz --epochs 2 --save out.keras --json
     """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
-    given = options.model_flags(
-        flags,
-        optimizer=("--optimizer", flags["optimizer"]),
-        learning_rate=("--lr", flags["lr"]),
-    )
+    given = model_flags(flags)
     plan = make_plan(data_path, flags)
-    check_save(save_path)
+    inputs = plan.inputs()
+    if save_path is not None:
+        check_save(save_path, model)
     faults = Faults()
     with output.stdout_kept_clean():
         chosen = choose([model], given, faults, settings.device)
     if not chosen:
         click.get_current_context().exit(faults.code)
-    report = ReportFile(
-        "train",
-        {**sensors.for_report(settings), "data": data_path, **plan.settings()},
-        Path(settings.out) / FILE_NAME,
-    )
-    report.check_writable()
+    depends_on = {**sensors.for_report(settings), "data": data_path, **plan.settings()}
+    report = ReportFile("train", depends_on, check_report(settings.out, FILE_NAME))
     interrupted = False
     try:
-        with output.stdout_kept_clean(), sensors.opened(settings) as session:
+        with output.stdout_kept_clean(), sensors.opened(settings, flags["raw"]) as session:
             report.skipped = session.skipped
+            report.calibrations = tuple(map(applied, session.calibrations))
             loop = sensors.loop_settings(settings)
-            measure(chosen[0], plan, session, loop, report, save_path, faults)
+            measure(chosen[0], plan, inputs, session, loop, report, save_path, faults)
         finish(report, faults)
     except MeasurementInterrupted:
         interrupted = True
@@ -129,6 +133,19 @@ def command(model: str, data_path: str, save_path: str | None, as_json: bool, **
     if interrupted:
         raise KeyboardInterrupt
     click.get_current_context().exit(faults.code)
+
+
+def model_flags(flags: Mapping[str, Any]) -> options.ModelFlags:
+    """What the model options say, with those of training.
+
+    Raises:
+        ConfigError: one has the wrong form.
+    """
+    return options.model_flags(
+        dict(flags),
+        optimizer=("--optimizer", flags["optimizer"]),
+        learning_rate=("--lr", flags["lr"]),
+    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,8 @@ class Plan:
     seed: int | None
     resize: str | None
     normalise: str | None
+    preprocess: str | None
+    idle_s: float | None = None
 
     def settings(self) -> Mapping[str, Any]:
         """For the report."""
@@ -154,21 +173,27 @@ class Plan:
             "seed": self.seed,
             "resize": self.resize,
             "normalise": self.normalise,
+            "preprocess": self.preprocess,
+            "idle_s": self.idle_s,
         }
 
-    def images(self) -> Any:
-        """How images are resized and normalised: an ``InputOptions``.
+    def inputs(self) -> Any:
+        """How data are made into inputs: an ``InputOptions``.
 
         Raises:
-            ConfigError: there is no such normalisation.
+            ConfigError: there is no such normalisation or function.
         """
         from greenai_core.inputs import InputOptions
 
         try:
             options = InputOptions(normalise=self.normalise)
-            return replace(options, resize=self.resize) if self.resize else options
         except ModelInputError as error:
             raise ConfigError(f"--normalise {self.normalise}: {error}") from error
+        if self.resize:
+            options = replace(options, resize=self.resize)
+        if self.preprocess:
+            options = replace(options, preprocess=feeding.function(self.preprocess))
+        return options
 
 
 def make_plan(data: str, flags: Mapping[str, Any]) -> Plan:
@@ -179,9 +204,11 @@ def make_plan(data: str, flags: Mapping[str, Any]) -> Plan:
     """
     if flags["epochs"] is not None and flags["steps"] is not None:
         raise ConfigError("--epochs and --steps exclude each other: give one of them")
+    if flags["idle"] and flags["epochs"] is not None:
+        raise ConfigError("--idle is for repeated steps: leave it out with --epochs")
     if flags["validation"] is not None and flags["epochs"] is None:
         raise ConfigError("--validation follows each epoch: give --epochs too")
-    plan = Plan(
+    return Plan(
         data,
         flags["validation"],
         flags["epochs"],
@@ -190,31 +217,15 @@ def make_plan(data: str, flags: Mapping[str, Any]) -> Plan:
         None if flags["no_shuffle"] else flags["seed"],
         flags["resize"],
         flags["normalise"],
+        flags["preprocess"],
+        flags["idle"],
     )
-    plan.images()
-    return plan
-
-
-def check_save(path: str | None) -> None:
-    """Find out before training, not after, that the model cannot be saved there.
-
-    Raises:
-        OutputError: it cannot.
-    """
-    if path is None:
-        return
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise output.OutputError(f"--save {path}: there is no folder {folder}. Create it first")
-    if not os.access(folder, os.W_OK):
-        raise output.OutputError(
-            f"--save {path}: nothing can be written there. Choose another place"
-        )
 
 
 def measure(
     choice: Choice,
     plan: Plan,
+    inputs: Any,
     session: Session,
     loop: LoopSettings,
     report: ReportFile,
@@ -240,22 +251,23 @@ def measure(
                 steps=plan.steps,
                 batch_size=plan.batch_size,
                 seed=plan.seed,
-                options=plan.images(),
+                options=inputs,
                 settings=loop,
                 trainable=trainable,
                 progress=progress,
+                idle_s=plan.idle_s,
             )
             progress.clear()
-            keep(report, result, faults)
+            keep(report, result, faults, session.kept)
             tell(costs.cost(result), faults)
         except MeasurementInterrupted as error:
             progress.clear()
-            keep(report, error.result, faults)
+            keep(report, error.result, faults, session.kept)
             save(trainable, save_path, faults)
             raise
         except TrainingFailed as error:
             progress.clear()
-            keep(report, error.result, faults)
+            keep(report, error.result, faults, session.kept)
             faults.add(error, choice.path)
         finally:
             progress.clear()

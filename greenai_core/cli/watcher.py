@@ -7,20 +7,25 @@ only waits for it: it hands signals on and turns a crash into a clear message.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 
 from . import exit_codes
 from .output import complain
 
-WATCHED = ("params", "run", "bench", "train")
+WATCHED = ("params", "run", "bench", "compare", "train")
 """Commands that open model files in their own process."""
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+
+PATIENCE_S = 2.0
+"""A signal that comes so long after the first one finds work that cannot hear."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -48,12 +53,19 @@ def split() -> int | None:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _end_with(parent)
+        end_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
         return None
 
+    first = math.inf
+
     def relay(number: int, frame: FrameType | None) -> None:
-        if not (number in FROM_KEYBOARD and keyboard_reaches_child()):
+        nonlocal first
+        first = min(first, time.monotonic())
+        if time.monotonic() - first > PATIENCE_S:
+            # Native code that never returns hears nothing else.
+            os.kill(child, signal.SIGKILL)
+        elif not (number in FROM_KEYBOARD and keyboard_reaches_child()):
             os.kill(child, number)
 
     for number in RELAYED:
@@ -83,7 +95,7 @@ def _told(code: int) -> int:
     return exit_codes.SIGNAL - code
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Have the kernel end this process when its parent is killed, so that none is left behind."""
     import ctypes
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 
 from greenai_core import read_report
@@ -106,17 +107,20 @@ def test_an_unmet_precision_is_said_but_no_failure(greenai, tiny):
     assert "target not met" in done.err
 
 
-def test_a_sensor_that_vanishes_invents_no_joules(greenai, tiny, quick, simulated):
+def test_a_sensor_that_is_dead_at_opening_is_told_before_any_work(greenai, tiny, simulated):
+    """Nobody waits for a run that can have no joules."""
     gone = simulated / "gone"
     gone.touch()
-    done = greenai("bench", tiny(), *quick, "-O", f"sim.lost_file={gone}", "--json")
+    began = time.monotonic()
+    lost = ("-p", "sim", "-O", f"sim.lost_file={gone}")
+    done = greenai("bench", tiny(seconds=0.01), "--min-time", "60", *lost, "--json")
     assert done.code == exit_codes.MEASUREMENT
+    assert done.out == ""
     assert len(done.errors) == 1
+    assert "'sim'" in done.errors[0]
     assert "unplugged" in done.errors[0]
-    (result,) = done.json["results"]
-    assert result["energy_per_inference_j"] is None
-    assert result["missing"][0]["id"] == "cpu:0/package"
-    assert result["latency_s"]["value"] > 0
+    assert "greenai devices" in done.errors[0]
+    assert time.monotonic() - began < 30
 
 
 def test_a_sensor_that_vanishes_in_the_middle_is_told(spawn, tiny, simulated):
@@ -133,6 +137,9 @@ def test_a_sensor_that_vanishes_in_the_middle_is_told(spawn, tiny, simulated):
     first, second = report_of(report.parent)["results"]
     assert first["energy_per_inference_j"]["value"] > 0
     assert second["energy_per_inference_j"] is None
+    assert second["missing"][0]["id"] == "cpu:0/package"
+    assert "unplugged" in second["missing"][0]["reason"]
+    assert second["latency_s"]["value"] > 0
     assert "b.tiny: no total: cpu:0/package was lost" in err
     assert "unknown" in out
 
@@ -158,14 +165,40 @@ def test_a_bad_profiler_or_option_is_one_line(greenai, tiny, simulated, args, co
     assert not (simulated / "greenai-report" / "report.json").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_found_out_before_measuring(greenai, tiny, simulated):
+@pytest.mark.parametrize("command", ["bench", "train"])
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file", "file/report.json cannot be written: a part of its path is a file"),
+        ("file/x", "file/x/report.json"),
+        ("taken", "taken/report.json is a folder"),
+        ("/proc/x", "--out: /proc/x/report.json cannot be written"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_found_out_before_measuring(
+    greenai, tiny, simulated, command, place, said
+):
     (simulated / "file").write_text("")
+    (simulated / "taken" / "report.json").mkdir(parents=True)
+    np.savez(simulated / "d.npz", x=np.zeros((4, 2), np.float32), y=np.zeros((4, 3), np.float32))
+    data = ["--data", "d.npz"] if command == "train" else []
     began = time.monotonic()
-    done = greenai("bench", tiny(), "-p", "sim", "--min-time", "30", "--out", "file/x")
+    done = greenai(command, tiny(), *data, "-p", "sim", "--min-time", "30", "--out", place)
     assert time.monotonic() - began < 10
-    assert done.code == exit_codes.OUTPUT
+    assert done.code == exit_codes.USAGE
     assert len(done.errors) == 1
-    assert "file/x/report.json" in done.errors[0]
+    assert said in done.errors[0]
+
+
+def test_a_disk_that_is_full_before_measuring_is_no_usage_error(greenai, tiny, monkeypatch):
+    def full(**options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    done = greenai("bench", tiny(), "-p", "sim", "--min-time", "30")
+    assert done.code == exit_codes.OUTPUT
+    assert "No space left" in done.errors[0]
+    assert not done.out
 
 
 def test_figures_that_cannot_be_written_are_still_printed(greenai, tiny, quick, monkeypatch):
@@ -212,8 +245,9 @@ def test_a_signal_keeps_finished_models_and_what_was_measured(spawn, tiny, simul
     running = simulated / "running"
     models = tiny("a.tiny", seconds=0.001), tiny("b.tiny", seconds=0.001, marker=str(running))
     process = spawn(
-        "bench", *models, "-p", "sim", "--precision", "90%", "--min-time", "1", "--json"
-    )
+        "bench", *models, "-p", "sim", "--precision", "90%", "--min-time", "1", "--idle", "0",
+        "--json",
+    )  # fmt: skip
     wait_for(running.exists, process)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)

@@ -25,6 +25,7 @@ def test_everything_is_default_where_nothing_is_set(greenai):
     assert shown["profilers"]["value"] == ["auto"]
     assert set(shown) == {
         "profilers", "precision", "max_time", "min_time", "device", "out", "idle_time",
+        "calibrations",
     }  # fmt: skip
 
 

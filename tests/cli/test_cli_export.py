@@ -50,7 +50,7 @@ def test_json_gives_the_report_back(greenai, report, simulated):
         (("text.json", "--to", "sim"), exit_codes.REPORT, "not JSON"),
         (("future.json", "--to", "sim"), exit_codes.REPORT, "schema_version"),
         (("greenai-report", "--to", "nosuch"), exit_codes.PLUGIN, "nosuch"),
-        (("greenai-report", "--to", "sim", "-o", "text.json/x"), exit_codes.OUTPUT, "text.json/x"),
+        (("greenai-report", "--to", "sim", "-o", "text.json/x"), exit_codes.USAGE, "text.json/x"),
         (("greenai-report", "--to", "sim", "-o", "/dev/full"), exit_codes.OUTPUT, "No space left"),
     ],
 )

@@ -24,7 +24,8 @@ from greenai_core.cli.main import cli
 from greenai_core.cli.output import OutputError
 
 COMMANDS = (
-    "devices", "plugins", "params", "run", "bench", "train", "measure", "grade", "export", "config",
+    "devices", "plugins", "params", "run", "bench", "train", "measure", "grade",
+    "compare", "calibrate", "explain", "export", "config",
 )  # fmt: skip
 HEAVY = (
     "torch", "tensorflow", "keras", "onnx", "onnxruntime", "numpy", "pynvml", "psutil",

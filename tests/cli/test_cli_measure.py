@@ -120,11 +120,39 @@ def test_a_failing_sensor_does_not_change_the_exit_code(greenai, simulated):
     assert "unplugged" in result["gross"]["missing"][0]["reason"]
 
 
+def test_a_sensor_that_is_dead_at_opening_is_told_before_the_command_starts(greenai, simulated):
+    gone = simulated / "gone"
+    gone.touch()
+    done = greenai(*SIM, "-O", f"sim.lost_file={gone}", "--json", "--", "touch", "began")
+    assert done.code == 125
+    assert done.out == ""
+    (error,) = done.errors
+    assert "unplugged" in error
+    assert not (simulated / "began").exists()
+
+
 def test_a_report_that_cannot_be_written_does_not_change_the_exit_code(greenai):
     done = greenai(*SIM, "--out", "/dev/full", "--", "true")
     assert done.code == 0
     assert len(done.errors) == 1
     assert "No space left" in done.errors[0]
+    assert done.json["complete"]
+    assert done.json["results"][0]["command"] == ["true"]
+
+
+@pytest.mark.parametrize("place", [".", "new/", "plain/x.json", "/proc/x.json", ""])
+def test_a_place_that_takes_no_report_is_found_out_before_the_command(greenai, simulated, place):
+    (simulated / "plain").write_text("")
+    done = greenai(*SIM, "--out", place, "--", "touch", "ran")
+    assert done.code == exit_codes.WRAPPER_FAILED
+    assert len(done.errors) == 1
+    assert "--out" in done.errors[0]
+    assert not (simulated / "ran").exists()
+
+
+def test_a_folder_for_the_report_is_made(greenai, simulated):
+    assert greenai(*SIM, "--out", "new/deep/r.json", "--", "true").code == 0
+    assert (simulated / "new" / "deep" / "r.json").is_file()
 
 
 def test_a_device_is_written_to_and_not_replaced(greenai):

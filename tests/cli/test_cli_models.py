@@ -118,15 +118,15 @@ def test_values_that_are_no_numbers_are_counted_not_ranked(greenai, tiny, simula
         (["--trust"], exit_codes.USAGE, "--trust is no option of the format tiny"),
         (["--format", "nosuch"], exit_codes.PLUGIN, "nosuch"),
         (["--output", "out.npy"], exit_codes.USAGE, ".npz"),
-        (["--output", "a.tiny/out.npz"], exit_codes.OUTPUT, "cannot be written"),
-        (["--output", "/dev/full.npz/x.npz"], exit_codes.OUTPUT, "cannot be written"),
+        (["--output", "a.tiny/out.npz"], exit_codes.USAGE, "a part of its path is a file"),
+        (["--output", "a.tiny/deep/x.npz"], exit_codes.USAGE, "a part of its path is a file"),
+        (["--output", "folder.npz"], exit_codes.USAGE, "is a folder"),
     ],
 )
 def test_a_bad_input_is_one_line_with_its_exit_code(greenai, tiny, simulated, args, code, said):
     np.save(simulated / "wrong.npy", np.zeros((1, 7)))
     (simulated / "fake.png").write_text("no image")
-    if args[0] == "--output" and args[1].startswith("/dev/full"):
-        args = ["--output", str(simulated / "a.tiny" / "deep" / "x.npz")]
+    (simulated / "folder.npz").mkdir()
     done = greenai("run", tiny(), *args)
     assert done.code == code, done.err
     assert len(done.errors) == 1
@@ -183,7 +183,7 @@ def test_ctrl_c_keeps_the_steps_that_were_measured_and_the_trained_model(
     running = simulated / "running"
     process = spawn(
         "train", tiny(seconds=0.001, marker=str(running)), "--data", data, "-p", "sim",
-        "--min-time", "40", "--max-time", "50", "--save", "out.tiny",
+        "--min-time", "40", "--max-time", "50", "--save", "out.tiny", "--idle", "0",
     )  # fmt: skip
     until = time.monotonic() + 60
     while not running.exists() and process.poll() is None and time.monotonic() < until:
@@ -212,25 +212,44 @@ def test_train_shows_a_table(greenai, tiny, data, quick):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
-def test_a_model_that_cannot_be_saved_still_gives_its_figures(greenai, tiny, data, quick):
+def test_a_model_that_cannot_be_saved_still_gives_its_figures(
+    greenai, tiny, data, quick, monkeypatch
+):
     """As when the disk fills up meanwhile."""
-    Path("folder").mkdir()
+
+    def full(self, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("greenai_simulated_models.TinyTraining.save", full)
     done = greenai(
-        "train", tiny(seconds=0.001), "--data", data, "--save", "folder", *quick, "--json"
+        "train", tiny(seconds=0.001), "--data", data, "--save", "out.tiny", *quick, "--json"
     )
     assert done.code == exit_codes.OUTPUT
+    assert "not written to out.tiny" in done.errors[0]
     assert len(done.json["results"]) == 1
 
 
-def test_a_folder_for_the_trained_model_is_missed_before_training(greenai, tiny, data, simulated):
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("none/x", "--save none/x: there is no folder none"),
+        ("folder", "--save folder is a folder"),
+        ("new/", "--save new/ is a folder"),
+        ("folder/", "--save folder/ is a folder"),
+        ("a.tiny/x", "there is no folder a.tiny"),
+        ("/proc/x", "--save: /proc/x cannot be written"),
+    ],
+)
+def test_a_place_that_takes_no_model_is_found_out_before_training(greenai, tiny, data, place, said):
+    Path("folder").mkdir()
     began = time.monotonic()
     done = greenai(
-        "train", tiny(), "--data", data, "--save", "none/x", "-p", "sim", "--min-time", "30"
+        "train", tiny(), "--data", data, "--save", place, "-p", "sim", "--min-time", "30"
     )
     assert time.monotonic() - began < 10
-    assert done.code == exit_codes.OUTPUT
+    assert done.code == exit_codes.USAGE
     assert len(done.errors) == 1
-    assert "--save none/x: there is no folder none" in done.errors[0]
+    assert said in done.errors[0]
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "array.npy"])

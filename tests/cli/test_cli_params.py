@@ -60,6 +60,18 @@ def test_macs_with_what_was_fed(greenai, tiny, monkeypatch):
     assert asked == [("cpu", {"seq": 9})]
     text = greenai("params", tiny(), "--flops", "--by-layer").out
     assert "multiply-accumulates: 6.50 MMAC with x (1x2, float32)" in text
+    assert "not counted: element by element" in text
+    assert "softmax" in done.json[0]["macs_not_counted"]
+
+
+def test_macs_tell_what_was_assumed(greenai, tiny, monkeypatch):
+    library = factory.get_model(tiny())
+    monkeypatch.setattr(library, "count_macs", lambda self, options=None: MacCount(5))
+    monkeypatch.setattr(library, "assumptions", lambda self: ("x is taken as 1x2",))
+    done = greenai("params", tiny(), "--flops")
+    assert done.json[0]["macs_assumptions"] == ["x is taken as 1x2"]
+    text = greenai("params", tiny(), "--flops", "--by-layer").out
+    assert "assumed: x is taken as 1x2" in text
 
 
 def test_a_model_that_cannot_run_is_counted_all_the_same(greenai, tiny, monkeypatch):

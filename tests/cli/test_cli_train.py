@@ -141,3 +141,14 @@ def test_a_folder_without_classes_is_told(greenai, tiny, simulated):
     done = greenai("train", tiny(), "--data", "photos", "--epochs", "1", "-p", "sim")
     assert done.code == exit_codes.MODEL
     assert "photos has no folders" in done.errors[0]
+
+
+def test_data_can_be_preprocessed(greenai, tiny, simulated):
+    """The function turns three columns into the two that the model takes."""
+    np.savez(simulated / "a.npz", x=np.ones((8, 3), np.float32), y=np.zeros((8, 3), np.float32))
+    (simulated / "narrow.py").write_text("def two(x):\n    return x[:, :2]\n")
+    args = ("train", tiny(seconds=0.01), "--data", "a.npz", "--epochs", "1", "-p", "sim", "--json")
+    assert greenai(*args).code == exit_codes.MODEL
+    done = greenai(*args, "--preprocess", "narrow:two")
+    assert done.code == 0, done.err
+    assert done.json["settings"]["preprocess"] == "narrow:two"

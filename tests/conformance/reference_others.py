@@ -203,6 +203,8 @@ class ReferenceExporter(Exporter):
         for name in ("energy_per_inference_j", "energy_per_step_j"):
             if name in data:
                 return json.dumps(data[name] and data[name]["value"])
+        if "ratios" in data:
+            return json.dumps([ratio["value"] for ratio in data["ratios"]])
         return json.dumps(data["gross"]["energy_j"])
 
 

@@ -192,7 +192,10 @@ class TestSimulatedCounter(OnSimulatedHardware, CounterConformance):
 
 class TestSimulatedPower(OnSimulatedHardware, PowerConformance):
     def make_sensors(self):
-        return [power_gauge(Sine(100, 40, 20.0)), power_gauge(Constant(30.0), "wall:other")]
+        return [
+            power_gauge(Sine(100, 40, 20.0), "gpu:0", "gpu"),
+            power_gauge(Constant(30.0), "gpu:1", "gpu"),
+        ]
 
     def build(self, sensors):
         return SimulatedPowerProfiler(gauges=sensors)
@@ -200,7 +203,10 @@ class TestSimulatedPower(OnSimulatedHardware, PowerConformance):
 
 class TestSimulatedStream(OnSimulatedHardware, StreamConformance):
     def make_sensors(self):
-        return [power_gauge(Sine(100, 40, 20.0)), power_gauge(Constant(30.0), "wall:other")]
+        return [
+            power_gauge(Sine(100, 40, 20.0), "gpu:0", "gpu"),
+            power_gauge(Constant(30.0), "gpu:1", "gpu"),
+        ]
 
     def build(self, sensors):
         return SimulatedStreamProfiler(gauges=sensors)

@@ -275,10 +275,6 @@ def test_zero_is_no_figure_of_repeated_work_either(make):
     assert "was lost" in run.why_not
 
 
-class Precise(SimulatedCounterProfiler):
-    precise_ends = True
-
-
 @pytest.mark.parametrize("burst_s", [0.02, 0.1])
 def test_a_power_known_at_one_instant_says_little_of_the_period_before(burst_s):
     """Bursts shorter than the counter's 100 ms: the interval still holds the truth."""
@@ -286,7 +282,9 @@ def test_a_power_known_at_one_instant_says_little_of_the_period_before(burst_s):
     profile = Bursts.at_random(30.0, 300.0, 1000.0, burst_s, burst_s, seed=4)
     clock = VirtualClock(1.0)
     counter = nvml_counter(profile, latch=Latch(0.1, jitter=0.1))
-    with Session([Precise(counters=[counter], tells_power=True)], clock=clock) as session:
+    with Session(
+        [SimulatedCounterProfiler(counters=[counter], tells_power=True)], clock=clock
+    ) as session:
         for _ in range(draws):
             clock.sleep(draw.uniform(0.1, 1.0))
             start = clock.now()
@@ -303,7 +301,10 @@ def test_a_load_that_ends_with_the_window_is_inside_the_interval():
     hits = 0
     for phase in range(100):
         clock, power = VirtualClock(1.0 + phase / 1000), DrivenPower(70.0)
-        with Session([Precise(counters=[nvml_counter(power)], tells_power=True)], clock=clock) as s:
+        with Session(
+            [SimulatedCounterProfiler(counters=[nvml_counter(power)], tells_power=True)],
+            clock=clock,
+        ) as s:
             with s.window() as window:
                 power.set(clock.now(), 400.0)
                 clock.sleep(0.55)
@@ -313,7 +314,7 @@ def test_a_load_that_ends_with_the_window_is_inside_the_interval():
 
 
 def test_energy_is_told_although_the_power_at_the_ends_is_not():
-    class NoPower(Precise):
+    class NoPower(SimulatedCounterProfiler):
         def read_power(self, channel):
             raise ReadingError("no power")
 

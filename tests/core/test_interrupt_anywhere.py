@@ -19,7 +19,7 @@ from greenai_core.testing import (
     rapl_counter,
 )
 
-WATCHED = ("blocks.py", "counters.py", "loop.py")
+WATCHED = ("blocks.py", "counters.py", "looks.py", "unwrapping.py", "loop.py")
 CALLS = 100
 
 

@@ -48,6 +48,7 @@ CHOICES = {
     "letter": st.sampled_from([*"ABCDEFG", None]),
     "best_letter": st.sampled_from([*"ABCDEFG", None]),
     "method": st.sampled_from(["counter", "sampled", "modelled"]),
+    "scope": st.sampled_from(["part", "wall"]),
     "schema_version": st.just(1),
 }
 
@@ -59,7 +60,8 @@ def anything(kind):
         (inner,) = (argument for argument in arguments if argument is not type(None))
         return st.none() | anything(inner)
     if origin is tuple:
-        return st.lists(anything(arguments[0]), max_size=2).map(tuple)
+        # One at most: a result nests deep, and two of each would make it enormous.
+        return st.lists(anything(arguments[0]), max_size=1).map(tuple)
     if (origin or kind) is Mapping:
         return JSON
     if dataclasses.is_dataclass(kind):
@@ -135,7 +137,7 @@ def test_a_file_name_that_is_no_utf8_survives(tmp_path):
 
 def classes():
     """Every dataclass that a report can hold."""
-    found, waiting = [], [*RESULT_TYPES.values(), results.Skipped]
+    found, waiting = [], [*RESULT_TYPES.values(), results.Skipped, results.AppliedCalibration]
     while waiting:
         cls = waiting.pop()
         if cls in found:

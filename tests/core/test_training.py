@@ -331,6 +331,76 @@ def test_repeated_steps_are_all_alike(school):
     assert set(made[0].sizes) == {4}
 
 
+LONG = LoopSettings(precision=1e-9, min_time_s=0.1, max_time_s=200.0)
+"""Some 500 steps, unless something ends them."""
+
+
+def repeated(school, **more):
+    """The pupil too, for how many steps it did."""
+    made = []
+    plain = school.model.as_trainable
+    school.model.as_trainable = lambda: made.append(plain()) or made[-1]
+    try:
+        school.evaluate((X, Y), batch_size=5, settings=LONG, **more)
+    except BaseException as error:
+        return made[0], error
+    raise AssertionError("training went on to its end")
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_repeated_steps_end_at_a_loss_that_is_no_number(school, loss):
+    school.model.events = {100: loss}
+    pupil, end = repeated(school)
+    assert isinstance(end, TrainingFailed)
+    assert pupil.steps == 100
+    assert f"became {loss} at step 100" in str(end)
+    assert "--lr" in str(end)
+    result = end.result
+    assert 50 < result.steps < 100
+    assert result.losses == (1.0, 1 / 99)
+    assert result.energy_per_step_j.value == pytest.approx(STEP_S * BUSY_W, rel=0.01)
+    assert not result.target_met
+    assert str(end) in result.warnings[0]
+    assert not any("interrupted" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("error", [ModelError("memory ran out"), OSError("disk on fire")])
+def test_repeated_steps_that_break_keep_what_was_measured(school, error):
+    school.model.events = {100: error}
+    pupil, end = repeated(school)
+    assert isinstance(end, TrainingFailed)
+    assert end.__cause__ is error
+    assert pupil.steps == 100
+    assert str(error) in str(end)
+    assert end.result.energy_per_step_j.value == pytest.approx(STEP_S * BUSY_W, rel=0.01)
+    assert "broke off" in end.result.warnings[0]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_repeated_steps_that_break_while_warming_up_are_just_told(school, step):
+    school.model.events = {step: ModelInputError("the batch does not fit")}
+    pupil, end = repeated(school)
+    assert isinstance(end, ModelInputError)
+    assert pupil.steps == step
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_loss_that_is_no_number_while_warming_up_is_an_error(school, step):
+    school.model.events = {step: math.nan}
+    pupil, end = repeated(school)
+    assert type(end) is ModelError
+    assert f"at step {step}:" in str(end)
+    assert pupil.steps == step
+
+
+def test_ctrl_c_in_repeated_steps_is_no_failure(school):
+    school.model.events = {100: KeyboardInterrupt()}
+    _, end = repeated(school)
+    assert isinstance(end, MeasurementInterrupted)
+    assert end.result.losses == (1.0, 1 / 99)
+    assert any("interrupted" in warning for warning in end.result.warnings)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

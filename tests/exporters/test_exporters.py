@@ -114,7 +114,8 @@ class TestMarkdownConformance(ExporterConformance):
 
     def read_energies(self, content):
         """From the column of the first table whose head has the word energy."""
-        lines = [line for line in content.decode().splitlines() if line.startswith("|")]
+        first = content.decode().partition("\n|")[2].partition("\n\n")[0]
+        lines = ("|" + first).splitlines()
         cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
         column = next(i for i, cell in enumerate(cells[0]) if "energy" in cell)
         body = cells[2 : 2 + sum(len(row) == len(cells[0]) for row in cells[2:])]
@@ -196,6 +197,43 @@ def test_csv_leaves_unknown_figures_empty_and_says_why():
         "",
     )
     assert "vanished" in missing["reason"]
+
+
+def test_csv_has_the_epochs_of_a_training():
+    rows = {r["row"]: r for r in table(SAMPLES["train"])}
+    epoch, tried, wait = rows["epoch"], rows["validation"], rows["wait"]
+    assert (epoch["per"], epoch["epoch"], epoch["complete"]) == ("epoch", "1", "true")
+    assert (epoch["count"], epoch["samples"]) == ("30", "30")
+    assert (epoch["loss"], epoch["accuracy"]) == ("0.5", "0.75")
+    assert (epoch["energy_j"], epoch["low_j"], epoch["repeat_low_j"]) == ("0.5", "0.45", "0.475")
+    assert (float(epoch["high_j"]), float(epoch["repeat_high_j"])) == (0.55, 0.525)
+    assert (epoch["duration_s"], epoch["wait_s"], epoch["compute_s"]) == ("3.0", "0.3", "2.7")
+    assert (tried["loss"], tried["accuracy"], tried["duration_s"]) == ("0.6", "0.7", "2.0")
+    assert (tried["energy_j"], tried["wait_s"]) == ("0.5", "")
+    assert (wait["energy_j"], wait["wait_s"], wait["low_j"]) == ("0.05", "0.3", "")
+    assert wait["reason"] == "mean power × time"
+
+
+def test_epochs_whose_joules_are_not_known_are_no_zeros():
+    report = sample_report("train", known=False)
+    rows = {r["row"]: r for r in table(report)}
+    assert (rows["epoch"]["energy_j"], rows["wait"]["energy_j"]) == ("", "")
+    assert rows["epoch"]["complete"] == "false"
+    text = export("markdown", report).decode()
+    line = next(line for line in text.splitlines() if "1 (part) |" in line)
+    assert "unknown" in line
+    assert "50" not in line.partition("unknown")[0].partition("(part)")[2]
+
+
+def test_markdown_tells_epochs_waiting_and_compute_apart():
+    text = export("markdown", SAMPLES["train"]).decode()
+    assert "## By epoch" in text
+    line = next(line for line in text.splitlines() if "| 1 | 500 mJ" in line)
+    assert "(450 to 550)" in line
+    assert "475 to 525 mJ" in line
+    assert "300 ms | 2.70 s | 0.5 | 75.0%" in line
+    assert "about 50.0 mJ" in text
+    assert "By epoch" not in export("markdown", SAMPLES["bench"]).decode()
 
 
 def test_csv_of_a_command():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -61,7 +63,9 @@ class TinyModel(DLLibrary):
 
     ``"marker": "FILE"`` makes it write that file one second after its first run: by
     then the warm-up of half a second is over and the loop is on its way. ``"hang":
-    "FILE"`` makes it write that file and never finish loading.
+    "FILE"`` makes it write that file and never finish loading. ``"pids": "FILE"`` makes
+    it write down the process that loads it; the number ``kill_at`` of them is killed, the
+    number ``hang_at`` never finishes loading. ``"abort": true`` crashes it.
     """
 
     format = "tiny"
@@ -97,8 +101,23 @@ class TinyModel(DLLibrary):
         if content.get("hang"):
             Path(content["hang"]).touch()
             time.sleep(60)
+        if content.get("pids"):
+            self.note_process(content)
+        if content.get("abort"):
+            os.abort()
         if content.get("chatty"):
             print("a library that prints to stdout")
+
+    def note_process(self, content):
+        with Path(content["pids"]).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        number = len(Path(content["pids"]).read_text().split())
+        if number == content.get("kill_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == content.get("hang_at"):
+            Path("hanging.new").write_text(str(os.getpid()))
+            Path("hanging.new").rename("hanging")
+            time.sleep(60)
 
     def signature(self):
         content = self.content()
