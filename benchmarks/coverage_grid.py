@@ -25,6 +25,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 PROMISED = 0.93
 """Lowest coverage that a cell may truly have."""
 
+HIGHEST = 0.97
+WIDEST = 1.3
+"""A cell that covers more, or is so many times as wide as an oracle's, says too little."""
+
 DOUBT = 0.01
 """A cell that truly covers as promised is shown as short this often."""
 
@@ -51,20 +55,34 @@ class Cell:
         """Whether so few hits would be a rare chance if the promise held."""
         return self.found is not None and falls_short(self.found.hits, self.found.draws)
 
+    @property
+    def wide(self) -> bool:
+        """Whether it covers more than it should, or is wider than an oracle's by a third."""
+        if self.found is None:
+            return False
+        misses = self.found.draws - self.found.hits
+        return (
+            self.found.width > WIDEST * self.found.oracle
+            or _chance_of_at_most(misses, self.found.draws, 1 - HIGHEST) < DOUBT
+        )
+
 
 def falls_short(hits: int, draws: int) -> bool:
     """Whether a coverage of ``PROMISED`` gives so few hits less often than ``DOUBT``."""
-    chance = math.fsum(
+    return _chance_of_at_most(hits, draws, PROMISED) < DOUBT
+
+
+def _chance_of_at_most(count: int, draws: int, probability: float) -> float:
+    return math.fsum(
         math.exp(
             math.lgamma(draws + 1)
             - math.lgamma(k + 1)
             - math.lgamma(draws - k + 1)
-            + k * math.log(PROMISED)
-            + (draws - k) * math.log(1 - PROMISED)
+            + k * math.log(probability)
+            + (draws - k) * math.log(1 - probability)
         )
-        for k in range(hits + 1)
+        for k in range(count + 1)
     )
-    return chance < DOUBT
 
 
 def loop_cells() -> Iterable[tuple[Any, ...]]:
@@ -135,7 +153,9 @@ def window_table(cells: Iterable[Cell]) -> list[str]:
 def _share(cell: Cell) -> str:
     assert cell.found is not None
     share = f"{cell.found.share:.3f}"
-    return f"**{share} short**" if cell.short else share
+    if cell.short:
+        return f"**{share} short**"
+    return f"{share} wide" if cell.wide else share
 
 
 def picture(cells: list[Cell], path: Path) -> None:
@@ -155,7 +175,7 @@ def picture(cells: list[Cell], path: Path) -> None:
         axis.axhline(0.95, color="#777777", linewidth=0.8, zorder=1)
         for index, cell in enumerate(seen):
             assert cell.found is not None
-            colour = "#b3261e" if cell.short else "#1f5fa8"
+            colour = "#b3261e" if cell.short else "#8a8a8a" if cell.wide else "#1f5fa8"
             axis.errorbar(
                 index, cell.found.share, yerr=1.96 * cell.found.doubt, fmt="o", color=colour,
                 markersize=3, linewidth=0.8,
@@ -170,6 +190,7 @@ def picture(cells: list[Cell], path: Path) -> None:
 def document(cells: list[Cell], draws: int) -> str:
     """The page with both tables."""
     short = sum(cell.short for cell in cells)
+    wide = sum(cell.wide for cell in cells)
     loop = [cell for cell in cells if cell.kind == "loop"]
     windows = [cell for cell in cells if cell.kind == "window"]
     return "\n".join(
@@ -181,7 +202,10 @@ def document(cells: list[Cell], draws: int) -> str:
             "interval would be wide enough for anything). A cell is **short** when a true",
             f"coverage of {PROMISED} would give so few hits less than once in {1 / DOUBT:.0f} "
             "times.",
-            f"Of {len(cells)} cells {short} fall short.",
+            f"Of {len(cells)} cells {short} fall short. {wide} are *wide*: they cover more than",
+            f"{HIGHEST}, or the interval is more than {WIDEST} times that of an oracle, which",
+            "knows how the errors are spread. A wide interval says less than it could, and",
+            "nothing that is not true.",
             "",
             "![Coverage of each cell](coverage.svg)",
             "",

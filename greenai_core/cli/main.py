@@ -106,7 +106,7 @@ def cli(context: click.Context) -> None:
       greenai bench --help             more examples
 
     Results go to stdout, everything else to stderr; --json is for machines.
-    Exit codes: 0 fine, 2 usage, 3 plugin, 4 model, 5 sensor, 6 output, 7 report.
+    Exit codes: 0 fine, 2 usage, 3 plugin, 4 model, 5 sensor, 6 output, 7 report, 8 worse (compare --fail-if-worse).
     """  # noqa: D301  # click takes \b for "keep these lines"
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
