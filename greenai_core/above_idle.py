@@ -162,8 +162,8 @@ def training_above_idle(
 
 
 def below_floor(net: Figure) -> bool:
-    """Whether the interval of a net energy does not leave zero out."""
-    return net.repeat_low <= 0
+    """Whether an interval of a net energy does not leave zero out."""
+    return min(net.low, net.repeat_low) <= 0
 
 
 def floor_note(net: Figure | None) -> tuple[str, ...]:

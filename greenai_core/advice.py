@@ -25,7 +25,10 @@ def advice(conditions: Conditions, start_s: float, end_s: float) -> Iterator[str
             continue
         share = mean / conditions.cpus
         if series.quantity == "outside_load" and share >= BUSY_SHARE:
-            yield f"other processes used {share:.0%} of the CPU: close them, or use --isolate"
+            yield (
+                f"other processes used {share:.0%} of the CPU: close them, or let the run last "
+                "longer"
+            )
         elif series.quantity == "stolen" and share >= STOLEN_SHARE:
             yield (
                 f"the hypervisor gave {share:.0%} of the CPU time to other machines: "

@@ -35,6 +35,10 @@ class Clock(Protocol):
         """Call ``call`` again and again, ``delay()`` seconds apart, elsewhere."""
 
 
+LONGEST_READ_S = 5.0
+"""A background read that is under way is waited for so long when reading ends."""
+
+
 class _ThreadTicker:
     def __init__(
         self, call: Callable[[], None], delay: Callable[[], float], spent_s: list[float]
@@ -57,7 +61,8 @@ class _ThreadTicker:
     def cancel(self) -> None:
         self._stop.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            # A read that never returns must not hold up the end of a program.
+            self._thread.join(LONGEST_READ_S)
 
 
 class SystemClock:

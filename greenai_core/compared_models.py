@@ -296,8 +296,8 @@ def _warnings(
         )
     if any(not channel.measured for channel in channels):
         which = ", ".join(channel.id for channel in channels if not channel.measured)
-        notes.append(
-            f"modelled, not measured: {which}. The ratio tells how long the models keep the "
-            "hardware how busy, no more"
-        )
+        note = f"modelled, not measured: {which}"
+        if not any(channel.measured for channel in channels):
+            note += ". The ratio tells how long the models keep the hardware how busy, no more"
+        notes.append(note)
     return notes

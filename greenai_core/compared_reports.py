@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .channels import MODELLED, SUPERSETS
 from .comparison import Estimate, LogRatio, judge, unpaired
 from .errors import ComparisonError
 from .quads import LABELS
+from .report_pairs import Pair, Side, check_pair
 from .results import (
     ComparedModel,
     ComparisonResult,
@@ -22,8 +21,6 @@ from .results import (
     TrainingResult,
 )
 from .statistics import coverage_factor
-
-Measured = InferenceResult | TrainingResult
 
 MACHINE = ("architecture", "cpu.model", "cpu.logical_cores", "memory_bytes", "virtualisation")
 """What makes two environments one machine; no report holds the name of its machine."""
@@ -39,56 +36,6 @@ APART = (
     "placement of a process) is in the ratio and not in its interval. `greenai compare A B` with "
     "the model files measures them in turn"
 )
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One result of one report."""
-
-    name: str
-    report: Report
-    result: Measured
-
-    @property
-    def energy(self) -> Figure | None:
-        """Of one inference or step."""
-        if isinstance(self.result, InferenceResult):
-            return self.result.energy_per_inference_j
-        return self.result.energy_per_step_j
-
-    @property
-    def seconds(self) -> Figure:
-        """Of one inference or step."""
-        if isinstance(self.result, InferenceResult):
-            return self.result.latency_s
-        return self.result.step_s
-
-    @property
-    def batch(self) -> int:
-        return self.result.model.batch_size
-
-    @property
-    def modelled(self) -> bool:
-        return self.energy is not None and MODELLED in self.energy.method
-
-    @property
-    def sensors(self) -> set[tuple[str, str, str]]:
-        """Those of the total."""
-        return {(c.id, c.method, c.profiler) for c in self.result.channels if c.in_total}
-
-    @property
-    def whole(self) -> bool:
-        """Whether the total is that of the machine, not the sum of its parts."""
-        return any(c.component in SUPERSETS for c in self.result.channels if c.in_total)
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A model in the first report and its counterpart in another."""
-
-    label: str
-    first: _Side
-    other: _Side
 
 
 def compare_reports(
@@ -115,11 +62,11 @@ def compare_reports(
     _check(reports)
     pairs, alone = _match(reports)
     for pair in pairs:
-        _check_pair(pair)
+        check_pair(pair)
     known = [pair for pair in pairs if _positive(pair.first) and _positive(pair.other)]
     ratios = judge([(pair.label, _ratio(pair)) for pair in known], margin)
     judged = {id(pair): ratio for pair, ratio in zip(known, ratios, strict=True)}
-    groups: dict[int, list[_Pair]] = {}
+    groups: dict[int, list[Pair]] = {}
     for pair in pairs:
         groups.setdefault(id(pair.first.result), []).append(pair)
     return tuple(
@@ -157,25 +104,25 @@ def _check(reports: Sequence[tuple[str, Report]]) -> None:
 # Which with which
 
 
-def _sides(name: str, report: Report) -> list[_Side]:
+def _sides(name: str, report: Report) -> list[Side]:
     return [
-        _Side(name, report, result)
+        Side(name, report, result)
         for result in report.results
         if isinstance(result, (InferenceResult, TrainingResult))
     ]
 
 
-def _match(reports: Sequence[tuple[str, Report]]) -> tuple[list[_Pair], list[str]]:
+def _match(reports: Sequence[tuple[str, Report]]) -> tuple[list[Pair], list[str]]:
     """Counterparts in the order of the first report; and what has none."""
     first, *others = [_sides(name, report) for name, report in reports]
-    pairs: list[_Pair] = []
+    pairs: list[Pair] = []
     alone: list[str] = []
     for label, sides in zip(LABELS[1:], others, strict=False):
         if len(first) == len(sides) == 1:
-            pairs.append(_Pair(label, first[0], sides[0]))
+            pairs.append(Pair(label, first[0], sides[0]))
             continue
         found = _counterparts(first, sides)
-        pairs += [_Pair(label, first[i], sides[j]) for i, j in sorted(found.items())]
+        pairs += [Pair(label, first[i], sides[j]) for i, j in sorted(found.items())]
         alone += [
             f"{one.result.model.path} of {one.name} is not in {sides[0].name}"
             for i, one in enumerate(first)
@@ -196,7 +143,7 @@ def _match(reports: Sequence[tuple[str, Report]]) -> tuple[list[_Pair], list[str
     return pairs, alone
 
 
-def _counterparts(first: Sequence[_Side], others: Sequence[_Side]) -> dict[int, int]:
+def _counterparts(first: Sequence[Side], others: Sequence[Side]) -> dict[int, int]:
     """Position -> position of what has the same file name; the likest first."""
     found: dict[int, int] = {}
     for keys in (("path", "inputs"), ("inputs",), ("path",), ()):
@@ -210,38 +157,14 @@ def _counterparts(first: Sequence[_Side], others: Sequence[_Side]) -> dict[int, 
     return found
 
 
-def _alike(one: _Side, other: _Side, keys: Sequence[str]) -> bool:
+def _alike(one: Side, other: Side, keys: Sequence[str]) -> bool:
     a, b = one.result.model, other.result.model
     return Path(a.path).name == Path(b.path).name and all(
         getattr(a, key) == getattr(b, key) for key in keys
     )
 
 
-# Whether they mean the same
-
-
-def _check_pair(pair: _Pair) -> None:
-    """Refuse totals of different kinds.
-
-    Raises:
-        ComparisonError: they are.
-    """
-    first, other = pair.first, pair.other
-    if first.energy is None or other.energy is None:
-        return
-    for one, two in ((first, other), (other, first)):
-        if one.modelled and not two.modelled:
-            raise ComparisonError(
-                f"the energy of {one.result.model.path} in {one.name} is modelled, and in "
-                f"{two.name} it is measured: they cannot be compared. Measure both with the same "
-                "profiler"
-            )
-        if one.whole and not two.whole:
-            raise ComparisonError(
-                f"the total of {one.result.model.path} in {one.name} is that of the whole machine, "
-                f"and in {two.name} the sum of its parts: they cannot be compared. Measure both "
-                "with the same profiler"
-            )
+# Whether they were measured alike
 
 
 def _fact(report: Report, key: str) -> Any:
@@ -252,26 +175,31 @@ def _fact(report: Report, key: str) -> Any:
     return value
 
 
-def _differs(pair: _Pair, keys: Sequence[str]) -> list[str]:
+def _differs(pair: Pair, keys: Sequence[str]) -> list[str]:
     """Facts that both reports hold, and that are not the same."""
     first, other = pair.first.report, pair.other.report
     return [key for key in keys if _fact(first, key) != _fact(other, key)]
 
 
-def _one_machine(pair: _Pair) -> bool:
+def _one_machine(pair: Pair) -> bool:
     """Whether the sensors, and so their gains, are the same ones as far as reports tell."""
     known = all(_fact(s.report, "cpu.model") for s in (pair.first, pair.other))
-    return known and not _differs(pair, MACHINE) and pair.first.sensors == pair.other.sensors
+    return (
+        known
+        and not _differs(pair, MACHINE)
+        and pair.first.sensors == pair.other.sensors
+        and pair.first.corrections == pair.other.corrections
+    )
 
 
 # The ratio
 
 
-def _positive(side: _Side) -> bool:
+def _positive(side: Side) -> bool:
     return side.energy is not None and side.energy.value > 0
 
 
-def _ratio(pair: _Pair) -> LogRatio:
+def _ratio(pair: Pair) -> LogRatio:
     repeat = _one_machine(pair)
     per_sample = pair.first.batch != pair.other.batch
     first, other = (
@@ -300,7 +228,7 @@ def _estimate(figure: Figure, repeat: bool, samples: int) -> Estimate:
 
 
 def _result(
-    pairs: Sequence[_Pair], ratios: Sequence[EnergyRatio], margin: float, alone: Sequence[str]
+    pairs: Sequence[Pair], ratios: Sequence[EnergyRatio], margin: float, alone: Sequence[str]
 ) -> ComparisonResult:
     first = pairs[0].first
     sides = [("A", first), *((pair.label, pair.other) for pair in pairs)]
@@ -336,7 +264,7 @@ def _scaled(figure: Figure | None, samples: int) -> Figure | None:
     return figure if figure is None or samples == 1 else figure.divided(samples)
 
 
-def _warnings(pairs: Sequence[_Pair], per_sample: bool) -> list[str]:
+def _warnings(pairs: Sequence[Pair], per_sample: bool) -> list[str]:
     notes = [APART]
     if per_sample:
         notes.append("the models take different numbers of samples at once: compared per sample")
@@ -351,6 +279,9 @@ def _warnings(pairs: Sequence[_Pair], per_sample: bool) -> list[str]:
                 f"the machine or its sensors differ {between}: the interval holds the "
                 "uncertainty of the sensors too"
             )
+        if first.corrections != other.corrections:
+            which = {c.channel for c in first.corrections ^ other.corrections}
+            notes.append(f"not calibrated alike {between}: {', '.join(sorted(which))}")
         if first.result.contains != other.result.contains:
             notes.append(
                 f"the totals add up different channels {between}: "
@@ -365,6 +296,11 @@ def _warnings(pairs: Sequence[_Pair], per_sample: bool) -> list[str]:
             )
         if first.modelled and other.modelled:
             notes.append(f"modelled, not measured: {first.name} and {other.name}")
+        notes += [
+            f"the energy of {side.result.model.path} in {side.name} is modelled in part"
+            for side in (first, other)
+            if side.modelled_in_part
+        ]
         notes += [
             f"{side.result.model.path} in {side.name} did not reach its precision"
             for side in (first, other)

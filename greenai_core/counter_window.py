@@ -77,6 +77,10 @@ def _reading(
         known = window_between_edges(reads, begun_s, ended_s, period, channel.resolution_j)
         if known is not None and not says_nothing(known):
             return _stamped(channel, known.energy_j, known.budget, start, stop, duration)
+    silence = stop_to - max(moved, start_from)
+    if silence > channel.resolution_j / LEAST_POWER_W:
+        # What it shows is at least so old, whatever its usual period.
+        period = max(period, silence)
     if duration < SHORTEST_WINDOW_PERIODS * period:
         return Reading(channel, None, reason=too_short(channel, period, duration))
     if counted == 0.0 and duration > channel.resolution_j / LEAST_POWER_W:

@@ -20,7 +20,7 @@ from .counter_window import told
 from .edge_watch import FASTEST_S, EdgeWatch, OnceWindow, declared_s
 from .errors import LifecycleError, ReadingError
 from .looks import Look, Looks
-from .profiler import Profiler, Recording
+from .profiler import Profiler, Recording, finite
 from .unwrapping import MAX_POWER_W
 
 HEARTBEAT_S = 1.0
@@ -123,7 +123,9 @@ class CounterProfiler(Profiler):
 
     def _heartbeat(self) -> None:
         began = self.clock.now()
-        self._recordings = [r for r in self._recordings if not r.closed]
+        for recording in [*self._recordings]:  # others may append meanwhile
+            if recording.closed:
+                self._recordings.remove(recording)
         watching = self._watching and not self._recordings
         marks = self._look_with_power()[0] if watching else self.mark()
         self._watch.add(marks, keep=watching)
@@ -152,7 +154,9 @@ class CounterProfiler(Profiler):
         if failure:
             return mark
         try:
-            return before, after, joules, epoch, self.read_power(channel), ""
+            watts = self.read_power(channel)
+            known = None if watts is None else finite(watts, channel.id)
+            return before, after, joules, epoch, known, ""
         except Exception:  # noqa: BLE001  # the energy is known; without the power it is so less well
             return mark
 

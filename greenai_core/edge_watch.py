@@ -47,7 +47,7 @@ class _Read(NamedTuple):
 class OnceWindow:
     """A window that happens once: the marks at its ends, and its readings when worked out."""
 
-    __slots__ = ("__weakref__", "moved", "readings", "start", "start_s", "stop", "stop_s")
+    __slots__ = ("__weakref__", "kept", "moved", "readings", "start", "start_s", "stop", "stop_s")
 
     def __init__(self, start: list[Mark], start_s: float) -> None:
         self.start = start
@@ -56,6 +56,7 @@ class OnceWindow:
         self.stop_s = math.inf
         self.moved: list[float] = []
         self.readings: list[Reading] | None = None
+        self.kept: list[list[_Read]] | None = None
 
 
 class EdgeWatch:
@@ -154,24 +155,34 @@ class EdgeWatch:
 
     def reads(self, index: int, window: OnceWindow) -> Reads:
         """What a channel showed around both ends of a window."""
-        margin = KEPT_PERIODS * self.period_s(index)
-        epoch = window.start[index][3]
         with self._lock:
-            near = [
-                read
-                for read in self._reads[index]
-                if read.epoch == epoch
-                and (
-                    abs(read.time - window.start_s) <= margin
-                    or abs(read.time - window.stop_s) <= margin
-                )
-            ]
+            near = window.kept[index] if window.kept else self._near(index, window)
         columns = np.array([read[:3] for read in near], dtype=np.float64).reshape(-1, 3)
         return Reads(columns[:, 0], columns[:, 1], columns[:, 2])
 
+    def _near(self, index: int, window: OnceWindow) -> list[_Read]:
+        margin = KEPT_PERIODS * self.period_s(index)
+        epoch = window.start[index][3]
+        return [
+            read
+            for read in self._reads[index]
+            if read.epoch == epoch
+            and (
+                abs(read.time - window.start_s) <= margin
+                or abs(read.time - window.stop_s) <= margin
+            )
+        ]
+
     def _prune(self, now_s: float) -> None:
-        ends = [w.start_s for w in self._windows if w.readings is None]
-        ends += [w.stop_s for w in self._windows if w.readings is None and w.stop]
+        margin = KEPT_PERIODS * max(map(self.period_s, range(len(self.channels))), default=0.0)
+        for window in self._windows:
+            # Nothing that comes now belongs to it any more; else each prune looked at all of them.
+            if window.kept is None and window.readings is None and now_s - window.stop_s > margin:
+                window.kept = [self._near(i, window) for i in range(len(self.channels))]
+        ends = [w.start_s for w in self._windows if w.readings is None and w.kept is None]
+        ends += [
+            w.stop_s for w in self._windows if w.readings is None and w.kept is None and w.stop
+        ]
         for index, reads in enumerate(self._reads):
             margin = KEPT_PERIODS * self.period_s(index)
             reads[:] = [

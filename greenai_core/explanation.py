@@ -16,11 +16,14 @@ from .repetitions import check_repetitions
 from .report_files import to_json
 from .results import (
     ChannelEnergy,
+    ComparedModel,
+    ComparisonResult,
     Figure,
     InferenceResult,
     RawFile,
     Report,
     Result,
+    SelfCost,
     TrainingResult,
     WindowResult,
 )
@@ -85,7 +88,8 @@ class ExplainedResult:
         raw: the file of raw readings that the report names.
         origin: ``raw`` where every figure was derived from raw readings,
             ``repetitions`` where from the blocks in the report, ``report`` where
-            only the report's own sums could be checked.
+            only the report's own sums could be checked, ``comparison`` where only
+            intervals against their error budgets.
         figures: of the result.
         problems: figures that do not follow from what they should; empty is well.
         notes: what could not be looked at, and why.
@@ -116,7 +120,9 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
     notes: list[str] = []
     raw: RawFile | None = getattr(result, "raw", None)
     again: Result | None = None
-    if raw is None:
+    if isinstance(result, ComparisonResult):
+        pass  # no raw readings of comparisons are kept, so there is nothing to advise
+    elif raw is None:
         notes.append("no raw readings were kept; measure with --raw to keep them")
     elif not (folder / Path(raw.name).name).is_file():
         notes.append(f"the raw readings, {raw.name}, are not beside the report")
@@ -133,6 +139,8 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
         checked = check_repetitions(result)
         problems += [f"{where}.{text}" for text in checked]
         origin = "report" if isinstance(result, TrainingResult) and result.epochs else "repetitions"
+    if isinstance(result, ComparisonResult):
+        origin = "comparison"
     twins = {path: figure.value for path, _, figure in _figures(again, where)} if again else {}
     figures = []
     for path, name, figure in _figures(result, where):
@@ -146,6 +154,8 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
 
 
 def _title(result: Result) -> str:
+    if isinstance(result, ComparisonResult):
+        return ", ".join(f"{one.label} {one.model.path}" for one in result.models)
     model = getattr(result, "model", None)
     command = getattr(result, "command", ())
     return model.path if model is not None else " ".join(command) or type(result).__name__
@@ -171,11 +181,20 @@ def _figures(
         for index, item in enumerate(value):
             yield from _figures(item, f"{path}[{index}]", name, owner)
     elif is_dataclass(value):
-        owner = getattr(value, "id", owner)
+        owner = _owner(value, owner)
         for field in fields(value):
             yield from _figures(
                 getattr(value, field.name), f"{path}.{field.name}", field.name, owner
             )
+
+
+def _owner(value: Any, owner: str) -> str:
+    """Whose the figures in a part of a result are."""
+    if isinstance(value, SelfCost):
+        return "own cost"
+    if isinstance(value, ComparedModel):
+        return value.label
+    return str(getattr(value, "id", owner))
 
 
 def _as_figure(value: WindowResult | ChannelEnergy) -> Figure | None:

@@ -83,9 +83,13 @@ class _SeriesProfiler(Profiler):
         """Drop the samples that only this window needed."""
         with self.lock:
             self._open_windows.discard(begun)
-            oldest = min(self._open_windows, default=Begun(self.clock.now(), 0)).time
-            for series in self.series:
-                series.trim(oldest)
+            self._trim()
+
+    def _trim(self) -> None:
+        """Drop what no open window needs; the lock is held."""
+        oldest = min(self._open_windows, default=Begun(self.clock.now(), 0)).time
+        for series in self.series:
+            series.trim(oldest)
 
     def finish(self, begun: Begun) -> Callable[[], Sequence[Reading]]:
         """End a window now; the samples up to now are waited for when it is told."""
@@ -99,13 +103,15 @@ class _SeriesProfiler(Profiler):
     def _integrate(self, begun: Begun, now: float) -> Sequence[Reading]:
         if not self.is_open:
             raise LifecycleError(f"the profiler {self.name!r} was closed inside the window")
-        self.catch_up(now)
-        with self.lock:
-            shown = [
-                PowerWindow(PowerReadings.of(series, begun.time), begun.time, now)
-                for series in self.series
-            ]
-        self.forget(begun)
+        try:
+            self.catch_up(now)
+            with self.lock:
+                shown = [
+                    PowerWindow(PowerReadings.of(series, begun.time), begun.time, now)
+                    for series in self.series
+                ]
+        finally:  # an interrupt while late samples are waited for is likely
+            self.forget(begun)
         return [replace(window.reading(), evidence=window) for window in shown]
 
     def record(self) -> Recording:
@@ -156,6 +162,8 @@ class PowerProfiler(_SeriesProfiler):
         with self._one_at_a_time:
             for series in self.series:
                 self._sample_one(series)
+            with self.lock:
+                self._trim()
 
     def _sample_one(self, series: PowerSeries) -> None:
         before = self.clock.now()
@@ -234,6 +242,7 @@ class StreamProfiler(_SeriesProfiler):
             except Exception as error:  # noqa: BLE001  # any fault is a hole, not the end of reading
                 for series in self.series:
                     series.failure = str(error) or type(error).__name__
+            self._trim()
 
     def catch_up(self, instant: float) -> None:
         """Wait, up to ``patience_s``, until the stamps reach ``instant``."""

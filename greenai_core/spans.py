@@ -111,12 +111,18 @@ class Window:
     def _end(self) -> None:
         begun, self._begun = self._begun or [], None
         ended = self._ended = []
+        interrupt: BaseException | None = None
         for source, state in reversed(begun):
             try:
                 ended.append((source, source.profiler.finish(state)))
             # Whatever is wrong with it, the others must end too; becomes the reason.
             except Exception as error:  # noqa: BLE001
                 ended.append((source, _lost(source, error)))
+            except BaseException as error:  # noqa: BLE001  # Ctrl-C, raised again below
+                ended.append((source, _lost(source, error)))
+                interrupt = interrupt or error
+        if interrupt is not None:
+            raise interrupt
         if self._plan.slow:
             self._ended = [
                 (source, tell if source.profiler.swift else _told(source, tell))
@@ -195,7 +201,7 @@ def _told(source: Source, tell: Tell) -> Tell:
     return lambda: readings
 
 
-def _lost(source: Source, error: Exception) -> Tell:
+def _lost(source: Source, error: BaseException) -> Tell:
     name = source.profiler.name
     if source.profiler.is_open:
         reason = f"the profiler {name!r} failed ({type(error).__name__}: {error})"

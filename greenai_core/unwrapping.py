@@ -63,8 +63,9 @@ class Counter:
         last = raw - delta
         if delta < 0 and channel.wraps_at:
             delta += channel.wraps_at
-        # One update period of energy may appear at once, whatever the time between reads.
-        elapsed = max(time - self.seen, 0.0) + (channel.update_period_s or DEFAULT_PERIOD_S)
+        # One update period of energy may appear at once, whatever the time between reads,
+        # and a counter may be slower than it declares.
+        elapsed = max(time - self.seen, 0.0) + max(channel.update_period_s or 0, DEFAULT_PERIOD_S)
         if delta < 0 or delta * channel.resolution_j > MAX_POWER_W * elapsed:
             self.begin_anew(time, raw)
             what = "went back" if raw < last else f"jumped within {elapsed:.3g} s"

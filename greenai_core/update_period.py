@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
+from .channels import DEFAULT_PERIOD_S
+
 FEWEST = 8
 """Intervals before an estimate is believed rather than what the source declares."""
 
@@ -33,6 +35,7 @@ class UpdatePeriod:
         self._read_s: float | None = None
         self._joules = 0.0
         self._estimate_s: float | None = None
+        self._still_s = self._longest_s = 0.0
 
     def add(self, time_s: float, joules: float) -> None:
         """Take over one read."""
@@ -41,9 +44,16 @@ class UpdatePeriod:
         if before is None:
             return
         gap = time_s - before
-        if gap > COARSE * self._expected_s:
+        if gap > COARSE * max(self._expected_s, self._longest_s):
             self._edge_s = None
-        elif joules != last:
+            self._still_s = 0.0
+        elif joules == last:
+            self._still_s += gap
+            if self._still_s > FEWEST * self._expected_s:
+                # It is slower than declared: what it declares would make intervals too narrow.
+                self._longest_s = max(self._longest_s, min(self._still_s, DEFAULT_PERIOD_S))
+        else:
+            self._still_s = 0.0
             edge = time_s - gap / 2
             if self._edge_s is not None:
                 self._intervals.append(edge - self._edge_s)
@@ -58,8 +68,11 @@ class UpdatePeriod:
     def estimate_s(self) -> float | None:
         """Mean seconds between two values; None while too few were seen."""
         if len(self._intervals) < FEWEST:
-            return None
+            return self._longest_s or None
         if self._estimate_s is None:
             longest = MISSED * statistics.median(self._intervals)
-            self._estimate_s = statistics.fmean(i for i in self._intervals if i <= longest)
+            whole = [i for i in self._intervals if i <= longest]
+            # Long ones that fill most of the time are its pace, not moves that were missed.
+            few = 2 * sum(whole) > sum(self._intervals)
+            self._estimate_s = statistics.fmean(whole if few else self._intervals)
         return self._estimate_s

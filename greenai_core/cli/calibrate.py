@@ -156,7 +156,7 @@ def run(
     """Load a part in steps, and compare its sensor with a meter.
 
     Nothing else should run meanwhile. Ctrl-C ends the load; what was measured
-    is kept if every load was held once.
+    is kept if every load was held once and no complete calibration is there.
     """
     settings = options.configuration(flags).settings
     shelf = shelf_of(settings)
@@ -176,6 +176,13 @@ def run(
         )
         measured, interrupted = _climb(session, (source, watched), meter, template, stairs)
     made = _made(source, watched, against, scope, u_meter, measured, interrupted)
+    old = shelf.of(sensor)
+    if interrupted and old is not None and old.complete:
+        output.note(
+            f"greenai: interrupted after {len(made.stairs)} stairs; the complete calibration of "
+            f"{sensor} of {old.date[:10]} is kept, this one is not"
+        )
+        raise KeyboardInterrupt
     _keep(shelf, made)
     _tell(made, watched, as_json)
     if interrupted:
@@ -330,7 +337,7 @@ def _rows(shelf: Shelf) -> Sequence[tuple[str, ...]]:
             made.meter,
             made.scope,
             f"{made.line.gain:.3f} ± {figures.percent(made.u_gain)}",
-            f"{age_days(made, now)} days",
+            f"{age_days(made, now)} days" + ("" if made.complete else ", incomplete"),
         )
         for made in shelf.calibrations
     ]

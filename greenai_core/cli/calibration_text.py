@@ -50,8 +50,10 @@ def text(made: Calibration) -> str:
         for stair in sorted(made.stairs, key=lambda stair: stair.sensor_w)
     ]
     line = made.line
+    short = f"Incomplete: it was interrupted after {len(made.stairs)} stairs."
     return "\n\n".join(
         [
+            *([] if made.complete else [output.paragraph(short)]),
             output.table(("load", made.channel, made.meter, "off the line"), rows),
             output.paragraph(f"{made.channel} is {made}."),
             output.paragraph(

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from greenai_core.above_idle import below_floor
 from greenai_core.calibration import applied
 from greenai_core.channels import MODELLED
 from greenai_core.kept_windows import KeptWindows
@@ -87,7 +88,7 @@ def _idle(result: CommandResult) -> list[str]:
     if result.idle_power_w is not None:
         lines.append(f"  idle power: {figures.spread(result.idle_power_w, 'W')}")
     if net is not None:
-        floor = ": below the noise floor" if net.value <= 0 else ""
+        floor = ": below the noise floor" if below_floor(net) else ""
         shown = figures.with_ends(net.value, net.low, net.high, "J")
         lines.append(f"  above idle: {shown}{floor}")
     if result.idle_share is not None:

@@ -30,8 +30,15 @@ def text(report: Report) -> str:
 
 
 def modelled(one: ComparedModel) -> bool:
-    """Whether joules of it are computed, not measured."""
-    return one.energy_j is not None and MODELLED in one.energy_j.method
+    """Whether every joule of it is computed, none measured."""
+    return one.energy_j is not None and one.energy_j.method == MODELLED
+
+
+def _label(one: ComparedModel) -> str:
+    if modelled(one):
+        return "\nmodelled"
+    partly = one.energy_j is not None and MODELLED in one.energy_j.method
+    return "\nmodelled in part" if partly else ""
 
 
 def _table(result: ComparisonResult) -> str:
@@ -40,12 +47,11 @@ def _table(result: ComparisonResult) -> str:
     rows = []
     for name, one in zip(names, result.models, strict=True):
         ratio = ratios.get(one.label)
-        label = "\nmodelled" if modelled(one) else ""
         rows.append(
             (
                 one.label,
                 f"{name}\n{one.report}" if one.report else name,
-                figures.spread(one.energy_j, "J") + label,
+                figures.spread(one.energy_j, "J") + _label(one),
                 figures.quantity(one.seconds_s.value if one.seconds_s else None, "s"),
                 difference(ratio) if ratio else "",
                 ratio.verdict if ratio else _without(one, result),

@@ -106,13 +106,17 @@ def text(report: Report) -> str:
     parts += above_idle.text(report, names) + processes.text(report)
     parts += lessons.text(report)
     parts.append(_channels(costs, names))
-    if any(c.energy and not c.target_met for c in costs):
+    unmet = [c for c in costs if c.energy and not c.target_met]
+    interrupted = [c for c in unmet if not report.complete and _precise(c)]
+    if len(interrupted) < len(unmet):
         parts.append(
             output.paragraph(
                 f"no: ±{costs[0].target * 100:.3g}% was not reached. {_more(report)}, "
                 "ask for less with --precision, or let nothing else run meanwhile."
             )
         )
+    if interrupted:
+        parts.append(output.paragraph("no: interrupted before the end of the run."))
     if all(c.modelled for c in costs):
         parts.append(output.paragraph(NO_SENSOR))
     shown = dict(zip([c.model for c in costs], names, strict=True))
@@ -124,6 +128,13 @@ def text(report: Report) -> str:
         )
     )
     return "\n\n".join(parts)
+
+
+def _precise(c: Cost) -> bool:
+    """Whether repeatability is within the target, as far as it was measured."""
+    if c.energy is None:
+        return False
+    return c.energy.repeat_high - c.energy.value <= c.target * abs(c.energy.value)
 
 
 def _more(report: Report) -> str:

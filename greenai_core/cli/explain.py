@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TOLD = 10
 """Problems of one result that are told one by one."""
 
+OWN_COST = ".self_cost.energy_j"
+"""Path of the figure that is estimated, not measured."""
+
 MANY = 1000
 """Degrees of freedom beyond which nothing changes."""
 
@@ -29,6 +32,7 @@ ORIGINS = {
     "raw": "every figure was derived again from the raw readings",
     "repetitions": "values and repeatability were derived again from the repetitions in the report",
     "report": "the sums in the report were checked",
+    "comparison": "the ratios of a comparison are not derived again",
 }
 
 
@@ -117,6 +121,8 @@ def _verdict(result: ExplainedResult) -> str:
     if result.problems:
         count = len(result.problems)
         return f"NOT TRACED: {count} {'figure does' if count == 1 else 'figures do'} not follow"
+    if result.origin == "comparison":
+        return ORIGINS[result.origin]
     text = f"{ORIGINS[result.origin]}: nothing differs"
     if result.origin == "raw" and result.raw is not None:
         text += f" ({result.raw.name}, {result.raw.size_bytes / 1000:,.0f} kB)"
@@ -133,6 +139,9 @@ def _figure(figure: ExplainedFigure) -> Iterator[str]:
             same = "the same to 9 digits"
         again = figures.quantity(figure.again, unit, 4)
         yield f"  from raw readings: {again}, {same}"
+    if not figure.budget and figure.path.endswith(OWN_COST):
+        yield "  an estimate: processor time of greenai × mean power"
+        return
     if not figure.budget:
         yield "  no error budget: the report was written before there were any"
         return

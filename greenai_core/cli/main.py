@@ -39,6 +39,12 @@ WRAPPERS = ("measure", "grade")
 """Commands whose exit code is that of another program; their own failures are 125."""
 
 
+NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    kind for kind in [getattr(click.exceptions, "NoArgsIsHelpError", None)] if kind
+)
+"""The error whose message is a whole help; click before 8.2 shows that itself."""
+
+
 @dataclass
 class State:
     """What the whole command line knows.
@@ -106,7 +112,8 @@ def cli(context: click.Context) -> None:
       greenai bench --help             more examples
 
     Results go to stdout, everything else to stderr; --json is for machines.
-    Exit codes: 0 fine, 2 usage, 3 plugin, 4 model, 5 sensor, 6 output, 7 report, 8 worse (compare --fail-if-worse).
+    Exit codes: 0 fine, 2 usage, 3 plugin, 4 model, 5 sensor, 6 output, 7 report,
+    8 worse (compare --fail-if-worse).
     """  # noqa: D301  # click takes \b for "keep these lines"
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -168,6 +175,9 @@ def _failed(error: Exception, state: State, command: str | None) -> int:
     code = exit_codes.of(error)
     if code == exit_codes.OUTPUT:
         abandon_stdout()
+    if isinstance(error, NO_ARGUMENTS):
+        note(error.format_message())
+        return code
     complain(message(error))
     return exit_codes.WRAPPER_FAILED if command in WRAPPERS else code
 

@@ -24,7 +24,10 @@ def _line(result: InferenceResult) -> str:
     spread = result.process_spread
     if spread is None:
         return f"{line}."
+    known = f"one process by itself is known to {figures.percent(spread.within)}"
+    if spread.between == 0:
+        return f"{line}. They differ by no more than each is uncertain by itself: {known}."
     return (
         f"{line}. From one to the next it varies by {figures.percent(spread.between)} (standard "
-        f"deviation); one process by itself is known to {figures.percent(spread.within)}."
+        f"deviation); {known}."
     )

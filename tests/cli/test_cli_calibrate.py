@@ -215,6 +215,33 @@ def test_ctrl_c_keeps_what_holds_every_load_once(greenai, part, machine, monkeyp
         assert done.json["complete"] is False
 
 
+def test_ctrl_c_never_replaces_a_complete_calibration(greenai, part, machine, monkeypatch):
+    ends = {"held": 8}
+
+    def broken_off(load, sources, sensor, meter, rest, clock, stairs, progress):
+        for level in stairs.levels[: ends["held"]]:
+            yield Stair(level, 1.0, 20 + 100 * level, 21 + 95 * level, 0.1, 0.1)
+        if ends["held"] < 8:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("greenai_core.cli.calibrate.climb", broken_off)
+    options = ("--scope", "part", "--load", LOAD, "--levels", 4, "--passes", 2)
+    ends["held"] = 5
+    assert greenai("calibrate", SENSOR, METER, *options, *part).code == 130
+    assert "incomplete" in greenai("calibrate", "list").out
+    shown = greenai("calibrate", "show", SENSOR).out
+    assert "Incomplete: it was interrupted after 5 stairs" in shown
+    ends["held"] = 8
+    assert greenai("calibrate", SENSOR, METER, *options, *part).code == 0
+    before = machine.read_bytes()
+    ends["held"] = 5
+    done = greenai("calibrate", SENSOR, METER, *options, *part)
+    assert done.code == 130
+    assert "the complete calibration of cpu:9/package" in done.err
+    assert machine.read_bytes() == before
+    assert "incomplete" not in greenai("calibrate", "list").out
+
+
 def alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -110,6 +110,17 @@ def test_without_the_flag_nothing_is_kept(greenai, tiny, quick, simulated):
     assert not list(simulated.rglob("*.npz"))
 
 
+def test_a_comparison_is_not_said_to_be_derived(greenai, tiny, simulated):
+    models = (tiny("a.tiny"), tiny("b.tiny"))
+    assert greenai("compare", *models, "-p", "sim", "--max-time", 2, "--out", "c").code == 0
+    done = greenai("explain", "c")
+    assert done.code == 0, done.err
+    assert "the ratios of a comparison are not derived again" in done.out
+    assert "nothing differs" not in done.out
+    assert "ComparisonResult" not in done.out + done.err
+    assert "--raw" not in done.err
+
+
 def test_measure_keeps_its_window(greenai, simulated):
     args = ("--raw", "--out", "job.json", "--", sys.executable, "-c", "import time; time.sleep(.3)")
     assert greenai("measure", "-p", "sim", *args).code == 0

@@ -1,9 +1,14 @@
 """No more digits than are known, and never zero for what is unknown."""
 
+from dataclasses import replace
+
 import pytest
 
 from greenai_core import Figure
-from greenai_core.cli import figures
+from greenai_core.cli import comparisons, costs, explain, figures, processes
+from greenai_core.explanation import explain as explained
+from greenai_core.results import ProcessRun, ProcessSpread, SelfCost
+from greenai_core.testing.sample_reports import sample_report
 
 
 def figure(value, repeat, total=None):
@@ -55,3 +60,66 @@ def test_an_interval_is_of_the_total_uncertainty():
 
 def test_an_interval_around_nothing_shows_both_signs():
     assert figures.with_ends(0.000749, -0.0151, 0.0166, "J") == "0.7 mJ (-15.1 to 16.6)"
+
+
+def plain(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("method", "said", "not_said"),
+    [
+        ("counter+modelled", "modelled in part", "No sensor is in use"),
+        ("modelled", "No sensor is in use", "in part"),
+        ("counter", "", "modelled"),
+    ],
+)
+def test_a_comparison_says_which_joules_are_modelled(method, said, not_said):
+    report = sample_report("compare")
+    (result,) = report.results
+    models = tuple(
+        replace(one, energy_j=replace(figure(1.0, 0.1), method=method)) for one in result.models
+    )
+    text = plain(comparisons.text(replace(report, results=(replace(result, models=models),))))
+    assert said in text
+    assert not_said not in text
+
+
+@pytest.mark.parametrize(
+    ("half", "complete", "said", "not_said"),
+    [
+        (0.001, False, "no: interrupted", "was not reached"),
+        (0.5, False, "was not reached", "no: interrupted"),
+        (0.5, True, "was not reached", "no: interrupted"),
+    ],
+)
+def test_a_run_cut_short_is_not_said_to_be_imprecise(half, complete, said, not_said):
+    report = sample_report("bench")
+    (result,) = report.results
+    result = replace(result, energy_per_inference_j=figure(1.0, half), target_met=False)
+    text = plain(costs.text(replace(report, results=(result,), complete=complete)))
+    assert said in text
+    assert not_said not in text
+
+
+def test_processes_that_are_alike_do_not_vary_by_nothing():
+    report = sample_report("bench")
+    (result,) = report.results
+    one = figure(1.0, 0.1)
+    runs = (ProcessRun(1, 1, one, one, None, None, None, True),) * 2
+    alike = replace(result, processes=runs, process_spread=ProcessSpread(0.0, 0.01))
+    (line,) = processes.text(replace(report, results=(alike,)))
+    assert "They differ by no more than each is uncertain by itself" in plain(line)
+    assert "varies" not in line
+
+
+def test_the_own_cost_is_explained_as_an_estimate(tmp_path):
+    report = sample_report("bench")
+    cost = SelfCost(0.1, 0.2, 0.01, figure(0.5, 0.0))
+    told = replace(report, results=(replace(report.results[0], self_cost=cost),))
+    (result,) = explained(told, tmp_path)
+    (own,) = [f for f in result.figures if f.path.endswith("self_cost.energy_j")]
+    assert own.name == "own cost energy"
+    assert list(explain._figure(own))[1:] == [
+        "  an estimate: processor time of greenai × mean power"
+    ]

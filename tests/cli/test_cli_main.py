@@ -82,6 +82,15 @@ def test_without_a_command_it_shows_help_and_a_usage_code(greenai):
     assert "Commands:" in done.out
 
 
+@pytest.mark.parametrize("command", ["calibrate", "config"])
+def test_a_group_without_a_command_shows_its_help(greenai, command):
+    done = greenai(command)
+    assert done.code == exit_codes.USAGE
+    assert "Commands:" in map(str.strip, done.err.splitlines())
+    assert "error" not in done.err
+    assert not done.out
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -23,6 +23,7 @@ from greenai_core.comparison import (
     quads_needed,
     unpaired,
 )
+from greenai_core.results import AppliedCalibration
 from greenai_core.statistics import two_sided_p
 from greenai_core.testing.sample_reports import figure, sample_report
 
@@ -287,6 +288,33 @@ def test_other_sensors_on_one_machine_have_other_gains():
     assert compared(bench(), replace(other, results=(moved,))).ratios[0].verdict == "undecided"
 
 
+def calibrated(report, scope="part", gain=1.05):
+    """The report with its channel corrected."""
+    (channel,) = report.results[0].channels
+    made = AppliedCalibration(channel.id, "wall:x", scope, "2026-01-01T00:00:00Z", gain, 0.0, 0.01)
+    return replace(report, calibrations=(made,))
+
+
+@pytest.mark.parametrize("other", [bench(1.1), calibrated(bench(1.1), gain=1.02)])
+def test_a_sensor_that_is_calibrated_otherwise_is_another_one(other):
+    result = compared(calibrated(bench()), other)
+    assert result.ratios[0].verdict == "undecided"
+    assert any("not calibrated alike" in warning for warning in result.warnings)
+
+
+def test_one_calibration_in_both_reports_drops_out():
+    result = compared(calibrated(bench()), calibrated(bench(1.1)))
+    assert result.ratios[0].verdict == "worse"
+    assert not any("calibrated" in warning for warning in result.warnings)
+
+
+def test_a_total_that_is_modelled_in_part_is_measured():
+    mixed = bench(method="counter+modelled")
+    result = compared(mixed, mixed)
+    assert not any("not measured" in warning for warning in result.warnings)
+    assert any("modelled in part" in warning for warning in result.warnings)
+
+
 def test_batches_of_two_sizes_are_compared_by_the_sample():
     result = compared(bench(1.0, batch=1), bench(2.0, batch=4))
     assert result.unit == "sample"
@@ -338,6 +366,12 @@ def walled():
     return replace(bench(), results=(replace(result, channels=(wall,), contains=("wall:x",)),))
 
 
+def stepped():
+    """Training by one step again and again, without epochs."""
+    report = sample_report("train")
+    return replace(report, results=tuple(replace(r, epochs=()) for r in report.results))
+
+
 def two_models(*paths):
     return replace(bench(), results=tuple(bench(path=path).results[0] for path in paths))
 
@@ -351,6 +385,8 @@ def two_models(*paths):
         (sample_report("measure"), sample_report("measure"), "does not tell how its energy varies"),
         (sample_report("compare"), sample_report("compare"), "greenai compare"),
         (bench(), walled(), "whole machine"),
+        (calibrated(bench()), calibrated(bench(), "wall"), "the scope part in a.json"),
+        (stepped(), sample_report("train"), "whole epochs"),
         (two_models("a", "b"), two_models("c", "d"), "nothing can be matched"),
         (bench(), replace(bench(), results=()), "holds no results"),
     ],

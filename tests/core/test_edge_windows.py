@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from greenai_core.testing import (
     DrivenPower,
     Latch,
     SimulatedCounterProfiler,
+    Sticks,
     VirtualClock,
     nvml_counter,
     rapl_counter,
@@ -267,3 +269,75 @@ def test_channel_is_what_the_simulation_declares():
     """The tests above rest on a declared period that is not always the true one."""
     channel: Channel = nvml_counter(Constant(1.0)).channel
     assert channel.update_period_s == 0.1
+
+
+@pytest.mark.parametrize("powered", [True, False])
+def test_a_counter_that_freezes_in_the_window_gives_no_narrow_figure(powered):
+    """The last 1.5 s of 2.5 s at 200 W are missing, too short a time to call it stuck."""
+    clock = VirtualClock(1.0)
+    counter = nvml_counter(Constant(200.0), faults=(Sticks(4.0),))
+    profiler = SimulatedCounterProfiler(counters=[counter], tells_power=powered)
+    with Session([profiler], clock=clock) as session:
+        clock.sleep(2.0)
+        with session.window() as window:
+            clock.sleep(2.5)
+        result = window.result
+    assert result.energy_j is None or result.repeat_low_j <= 500.0 <= result.repeat_high_j
+
+
+@pytest.mark.parametrize("watts", [math.nan, math.inf, -50.0])
+def test_a_power_that_cannot_be_true_is_not_used(watts):
+    class Odd(SimulatedCounterProfiler):
+        def read_power(self, channel):
+            return watts
+
+    clock = VirtualClock(1.0)
+    with Session([Odd(counters=[nvml_counter(Constant(200.0))])], clock=clock) as session:
+        with session.window() as window:
+            clock.sleep(1.0)
+        result = window.result
+    assert result.low_j <= 200.0 <= result.high_j
+
+
+def test_windows_that_nobody_asks_about_cost_little():
+    """Each look back over the reads of all of them would hold up the reading."""
+    clock = VirtualClock(1.0)
+    profiler = SimulatedCounterProfiler(counters=[nvml_counter(Constant(200.0))])
+    with Session([profiler], clock=clock) as session:
+        windows = []
+        for _ in range(120):
+            with session.window() as window:
+                clock.sleep(0.5)
+            windows.append(window)
+        assert sum(map(len, profiler._watch._reads)) < 1500
+    assert all(window.energy_j == pytest.approx(100.0, rel=0.05) for window in windows[1:])
+
+
+@pytest.mark.parametrize("declared_s", [0.001, 0.01])
+def test_a_counter_slower_than_it_declares_is_found_out(declared_s):
+    hits = 0
+    for seed in range(20):
+        clock = VirtualClock(1.0 + seed * 0.0037)
+        counter = rapl_counter(Constant(50.0), latch=Latch(0.1, phase_s=0.0))
+        channel = replace(counter.channel, update_period_s=declared_s)
+        profiler = SimulatedCounterProfiler(counters=[replace(counter, channel=channel)])
+        with Session([profiler], clock=clock) as session:
+            clock.sleep(2.0)
+            with session.window() as window:
+                clock.sleep(1.0)
+            result = window.result
+            hits += result.repeat_low_j <= 50.0 <= result.repeat_high_j
+    assert hits >= 18
+
+
+def test_uneven_updates_have_their_mean_period():
+    """20 ms and 180 ms by turns: dropping the long ones would leave a period of 20 ms."""
+    period, joules, t, due, gaps = UpdatePeriod(0.1), 0.0, 0.0, 0.02, [0.18, 0.02]
+    while t < 20.0:
+        t += 0.005
+        if t >= due:
+            joules += 1.0
+            due += gaps[0]
+            gaps.reverse()
+        period.add(t, joules)
+    assert period.estimate_s() == pytest.approx(0.1, rel=0.1)

@@ -82,7 +82,7 @@ def reads_that_take_long():
             (middle - 0.01, middle + 0.01, 100 * t, 0, 100.0, "")
             for middle, t in zip((begun + 0.01, begun + 2.01), at, strict=True)
         )
-        reading = told(CPU, 1e-6, start, stop, stop[0])
+        reading = told(CPU, 1e-6, start, stop, stop[1])
         hits.append(abs(reading.energy_j - 200.0) <= K * reading.u_j)
     return hits
 

@@ -295,7 +295,8 @@ def test_reports_from_before_budgets_can_be_explained(path):
     report = read_report(path)
     for result in explain(report, path.parent):
         assert result.figures
-        assert result.origin in ("repetitions", "report")
+        assert result.origin in ("repetitions", "report", "comparison")
+        assert (result.origin == "comparison") == (report.kind == "compare")
 
 
 @pytest.mark.parametrize("kind", ["bench", "train", "measure", "grade"])

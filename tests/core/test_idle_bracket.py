@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -228,5 +228,6 @@ def test_at_or_below_zero_is_below_the_noise_floor():
     assert below_floor(net(-0.1, 0.3))
     assert below_floor(net(-0.3, -0.1))
     assert not below_floor(net(0.1, 0.3))
+    assert below_floor(replace(net(0.1, 0.3), low=-0.1)), "the gain alone may reach zero"
     assert floor_note(net(-0.1, 0.3))[0].startswith(BELOW_FLOOR)
     assert floor_note(None) == ()
