@@ -87,7 +87,12 @@ def test_opening_is_quick_and_a_window_needs_no_verdict() -> None:
             began = time.perf_counter()
             assert session.notes() == ()
             assert time.perf_counter() - began < 3.0
-            assert "1.0" in profiler.revised(profiler.channels[0]).gain_source
+            told = profiler.revised(profiler.channels[0]).gain_source
+            found = re.search(r"shows ([\d.]+) ± ([\d.]+) times", told)
+            assert found, told
+            ratio, u = map(float, found.groups())
+            # In real time, on a machine that may be busy: as near to 1 as it says itself.
+            assert abs(ratio - 1) <= 3 * u + 0.01, told
 
 
 def test_a_disagreement_reaches_the_report_and_widens_its_interval() -> None:
