@@ -120,10 +120,10 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
     notes: list[str] = []
     raw: RawFile | None = getattr(result, "raw", None)
     again: Result | None = None
-    if isinstance(result, ComparisonResult):
-        pass  # no raw readings of comparisons are kept, so there is nothing to advise
-    elif raw is None:
-        notes.append("no raw readings were kept; measure with --raw to keep them")
+    if raw is None:
+        # Those of comparisons are never kept, so there is nothing to advise.
+        if not isinstance(result, ComparisonResult):
+            notes.append("no raw readings were kept; measure with --raw to keep them")
     elif not (folder / Path(raw.name).name).is_file():
         notes.append(f"the raw readings, {raw.name}, are not beside the report")
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cases.outcome import Outcome
-from cases.timing import Comparison, compare, scaled
+from cases.timing import Comparison, compare, scaled, windows
 from greenai_core import Session
 from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import SimulatedBoard
@@ -55,7 +55,7 @@ def _compare(latency_s: float, batches: int, calls: int) -> Comparison:
         with Session([EnergyOnly()]) as session:
             session.notes()  # by then the counter was compared with the power
             handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            return compare(_bare(pynvml, handle), _ours(session), batches, calls)
+            return compare(_bare(pynvml, handle), windows(session), batches, calls)
 
 
 def _bare(nvml: Any, handle: Any) -> Callable[[int], float]:
@@ -64,17 +64,6 @@ def _bare(nvml: Any, handle: Any) -> Callable[[int], float]:
         for _ in range(calls):
             nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
             nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        return time.perf_counter() - began
-
-    return run
-
-
-def _ours(session: Session) -> Callable[[int], float]:
-    def run(calls: int) -> float:
-        began = time.perf_counter()
-        for _ in range(calls):
-            with session.window("benchmark"):
-                pass
         return time.perf_counter() - began
 
     return run

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cases.outcome import Outcome
-from cases.timing import compare, scaled
+from cases.timing import compare, scaled, windows
 from greenai_core import Session
 from greenai_core.clock import SYSTEM_CLOCK
 from greenai_core.testing import PowercapTree
@@ -26,7 +26,7 @@ def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
     with tree_in_session() as (tree, session):
         fds = [os.open(tree.energy_file(zone), os.O_RDONLY) for zone in tree.zones]
         try:
-            rest = compare(bare_at_rest(fds), ours_at_rest(session), batches, CALLS)
+            rest = compare(bare_at_rest(fds), windows(session), batches, CALLS)
             step = stepper(tree)
             moving = compare(bare_moving(fds, step), ours_moving(session, step), batches, CALLS)
         finally:
@@ -45,7 +45,9 @@ def tree_in_session() -> Iterator[tuple[PowercapTree, Session]]:
     with tree_on_disk() as tree:
         ticker = tree.drive(SYSTEM_CLOCK)
         try:
-            session = Session([RaplProfiler(root=tree.root, cpuinfo=tree.cpuinfo)]).open()
+            rapl = RaplProfiler(root=tree.root, cpuinfo=tree.cpuinfo)
+            # Counters at rest would soon be taken for slow ones, which are watched.
+            session = Session([rapl], watch=False).open()
         finally:
             ticker.cancel()
         try:
@@ -75,19 +77,6 @@ def bare_at_rest(fds: list[int]) -> Callable[[int], float]:
                 int(pread(fd, 32, 0))
             for fd in fds:
                 int(pread(fd, 32, 0))
-        return time.perf_counter() - began
-
-    return run
-
-
-def ours_at_rest(session: Session) -> Callable[[int], float]:
-    """Windows back to back."""
-
-    def run(calls: int) -> float:
-        began = time.perf_counter()
-        for _ in range(calls):
-            with session.window("benchmark"):
-                pass
         return time.perf_counter() - began
 
     return run

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from greenai_core import Session
+
 QUIET_SHARE = 0.25
 """Other jobs on the machine only ever make a batch longer, so the shortest tell most."""
 
@@ -50,6 +52,19 @@ def compare(
         for number in range(batches)
     ]
     return Comparison(tuple((b / calls, o / calls) for b, o in pairs))
+
+
+def windows(session: Session) -> Callable[[int], float]:
+    """Windows back to back: number of them -> seconds they took together."""
+
+    def run(calls: int) -> float:
+        began = time.perf_counter()
+        for _ in range(calls):
+            with session.window("benchmark"):
+                pass
+        return time.perf_counter() - began
+
+    return run
 
 
 def scaled(count: int, scale: float, least: int = 2) -> int:
