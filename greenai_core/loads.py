@@ -110,17 +110,18 @@ class CommandLoad:
     Args:
         template: the command; ``{level}`` is replaced with 0 to 100. It must run
             until it is ended. At level 0 nothing runs.
+        graded: whether it must know levels between nothing and all.
 
     Raises:
-        CalibrationError: there is no ``{level}`` in it, or it cannot be split.
+        CalibrationError: it is graded and has no ``{level}``, or it cannot be split.
     """
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, graded: bool = True) -> None:
         try:
             self._words = shlex.split(template)
         except ValueError as error:
             raise CalibrationError(f"--load {template!r} is no command line: {error}") from error
-        if "{level}" not in template:
+        if graded and "{level}" not in template:
             raise CalibrationError(
                 f"--load {template!r} has no {{level}}, which becomes 0 to 100: "
                 "without it every stair would be the same"

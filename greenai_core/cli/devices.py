@@ -72,15 +72,52 @@ class Auto:
 
 
 @click.command(short_help="The sensors of this machine, and how to get the missing ones.")
+@click.option(
+    "--cross-check",
+    is_flag=True,
+    help="Let every profiler that works measure one load, and tell how far they disagree.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(3, 1000),
+    default=6,
+    show_default=True,
+    help="Of the cross-check.",
+)
+@click.option(
+    "--seconds",
+    type=options.Number(min=0.1),
+    default=3.0,
+    show_default=True,
+    metavar="S",
+    help="Of each round.",
+)
+@click.option(
+    "--load",
+    "template",
+    metavar="COMMAND",
+    help="Load of the cross-check. [default: all cores; GPUs with PyTorch]",
+)
 @options.sensor_options
 @options.json_flag
-def command(as_json: bool, **flags: Any) -> None:
+def command(
+    as_json: bool,
+    cross_check: bool,
+    rounds: int,
+    seconds: float,
+    template: str | None,
+    **flags: Any,
+) -> None:
     """The sensors of this machine, and how to get the missing ones.
 
     Tells for each profiler whether it works here; if not, why, and the exact
     step that mends it. Then what a measurement would use, and which channels
     its total would add up. Nothing is measured. The exit code is 0 even when
     nothing works.
+
+    With --cross-check all profilers that work here, other measuring tools among
+    them, measure the same seconds of one load. Printed is how far they disagree,
+    and which disagreement is more than their intervals allow.
 
     \b
     Columns:
@@ -97,8 +134,12 @@ def command(as_json: bool, **flags: Any) -> None:
       greenai devices
       greenai devices --json | jq '.profilers[] | select(.state=="ready").name'
       greenai devices -O wattmeter.url=http://192.0.2.7
+      greenai devices --cross-check
     """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
+    if cross_check:
+        _cross_check(settings, rounds, seconds, template, as_json)
+        return
     with output.stdout_kept_clean():
         profilers = look_at_profilers(settings)
         limiters = look_at_limiters()
@@ -110,6 +151,24 @@ def command(as_json: bool, **flags: Any) -> None:
         output.emit_json({"profilers": profilers, "limiters": limiters, "auto": auto})
     else:
         output.emit(_text(profilers, limiters, auto))
+
+
+def _cross_check(
+    settings: Settings, rounds: int, seconds: float, template: str | None, as_json: bool
+) -> None:
+    from . import cross_check
+
+    output.note(
+        f"greenai: one load, {rounds} rounds of {seconds:g} s. Let nothing else run meanwhile"
+    )
+    with output.stdout_kept_clean():
+        found = cross_check.run(settings, rounds, seconds, template)
+    if as_json:
+        output.emit_json(found)
+    else:
+        output.emit(cross_check.text(found))
+    if found.interrupted:
+        raise KeyboardInterrupt
 
 
 def look_at_profilers(settings: Settings) -> list[ProfilerState]:

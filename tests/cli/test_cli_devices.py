@@ -110,3 +110,55 @@ def test_the_table_of_plugins_fits_80_columns(greenai):
     done = greenai("plugins")
     assert "sim-broken" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+CROSS = (
+    "devices",
+    "--cross-check",
+    "--rounds",
+    "3",
+    "--seconds",
+    "0.2",
+    "--load",
+    "sleep 100",
+)
+
+
+def test_a_cross_check_compares_all_tools_on_one_load(greenai):
+    done = greenai(*CROSS, "--json")
+    assert done.code == 0, done.err
+    check = done.json["check"]
+    assert (check["rounds"], check["seconds"]) == (3, 0.2)
+    power = by_name([{**p, "name": p["profiler"]} for p in check["powers"]], "sim")
+    assert power["channel"] == "cpu:0/package"
+    assert power["rounds"] == 3
+    assert power["low_w"] < power["power_w"] < power["high_w"]
+    assert "sim-absent" in {skipped["profiler"] for skipped in done.json["skipped"]}
+    kinds = {(d["what"], d["kind"], d["reference"], d["other"]) for d in check["disagreements"]}
+    assert ("cpu in all", "same component", "sim", "sim-model") in kinds
+
+
+def test_the_text_of_a_cross_check_fits_and_tells_the_verdict(greenai):
+    done = greenai(*CROSS, "-p", "sim", "-p", "sim-model")
+    assert done.code == 0, done.err
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "cpu in all" in done.out
+    assert ("More than the intervals allow" in done.out) != ("Every disagreement is" in done.out)
+
+
+def test_a_cross_check_of_one_tool_has_nothing_to_compare(greenai):
+    done = greenai(*CROSS, "-p", "sim")
+    assert done.code == 0
+    assert "Nothing to compare" in done.out
+
+
+def test_a_cross_check_without_any_tool_is_an_error_with_its_cause(greenai):
+    done = greenai(*CROSS, "-p", "sim-absent")
+    assert done.code == exit_codes.MEASUREMENT
+    assert "sim-absent" in done.errors[0]
+
+
+def test_a_load_that_ends_at_once_is_told(greenai):
+    done = greenai(*CROSS[:-1], "false", "-p", "sim")
+    assert done.code == exit_codes.MEASUREMENT
+    assert "ended with exit code" in done.errors[0]
