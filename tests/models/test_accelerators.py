@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenai_core import ModelLoadError, PluginUnavailable
-from greenai_plugins.models.accelerators import cuda_channels, cuda_ordinal
+from greenai_plugins.models.accelerators import cuda_channels, cuda_ordinal, rocm_channels
 
 
 class FakeDriver:
@@ -46,3 +46,28 @@ def test_device_names() -> None:
     for wrong in ("", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "gpu"):
         with pytest.raises(ModelLoadError):
             cuda_ordinal(wrong)
+
+
+class FakeHip:
+    """HIP's runtime with one board in two partitions."""
+
+    def hipDeviceGetPCIBusId(self, place: Any, length: Any, ordinal: Any) -> int:
+        if ordinal.value > 1:
+            return 101
+        place.value = f"0000:C1:00.{ordinal.value}".encode()
+        return 0
+
+
+@pytest.mark.parametrize("ordinal", [0, 1])
+def test_an_amd_board_is_named_by_its_place_on_the_bus(ordinal: int) -> None:
+    assert rocm_channels(ordinal, FakeHip()) == ("gpu:0000:c1:00.0",)
+
+
+def test_a_device_that_hip_does_not_have_is_a_clear_error() -> None:
+    with pytest.raises(PluginUnavailable, match="cuda:2"):
+        rocm_channels(2, FakeHip())
+
+
+def test_no_hip_runtime_is_a_clear_error() -> None:
+    with pytest.raises(PluginUnavailable, match="HIP runtime"):
+        rocm_channels(0)

@@ -1,4 +1,4 @@
-"""Which board a CUDA device number stands for.
+"""Which board a CUDA or ROCm device number stands for.
 
 NVML numbers boards by their place on the bus, CUDA by speed and by what
 ``CUDA_VISIBLE_DEVICES`` leaves visible; so the driver itself is asked, which
@@ -14,6 +14,8 @@ from typing import Any
 from greenai_core import ModelLoadError, PluginUnavailable
 
 DRIVER = "libcuda.so.1"
+HIP_RUNTIMES = ("libamdhip64.so", "libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5")
+"""Whichever PyTorch has loaded is found by its name, wherever it lies."""
 
 
 def cuda_ordinal(device: str) -> int | None:
@@ -76,3 +78,41 @@ def cuda_channels(ordinal: int, driver: Any = None) -> tuple[str, ...]:
                 "`nvidia-smi -L` lists the boards; CUDA_VISIBLE_DEVICES may hide some",
             )
     return (f"gpu:GPU-{uuid.UUID(bytes=bytes(identity))}",)
+
+
+def rocm_channels(ordinal: int, runtime: Any = None) -> tuple[str, ...]:
+    """Channel ids of the AMD board behind a device number of PyTorch for ROCm.
+
+    Partitions give the board that they are a part of, because sensors see boards.
+
+    Args:
+        ordinal: as HIP numbers the visible devices of this process.
+        runtime: the HIP runtime library; None takes the one that PyTorch has loaded.
+
+    Returns:
+        One, ``gpu:0000:c1:00.0``, by its place on the PCI bus.
+
+    Raises:
+        PluginUnavailable: there is no HIP runtime, or it has no such device.
+    """
+    runtime = _hip_runtime() if runtime is None else runtime
+    place = ctypes.create_string_buffer(32)
+    code = runtime.hipDeviceGetPCIBusId(place, ctypes.c_int(len(place)), ctypes.c_int(ordinal))
+    if code:
+        raise PluginUnavailable(
+            f"the HIP runtime does not tell which board cuda:{ordinal} is (error {code})",
+            "`amd-smi list` lists the boards; ROCR_VISIBLE_DEVICES may hide some",
+        )
+    address = place.value.decode("ascii", "replace").lower()
+    return (f"gpu:{address.rpartition('.')[0]}.0",)
+
+
+def _hip_runtime() -> Any:
+    for name in HIP_RUNTIMES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise PluginUnavailable(
+        f"the HIP runtime ({HIP_RUNTIMES[0]}) cannot be loaded", "Install ROCm's hip-runtime"
+    )

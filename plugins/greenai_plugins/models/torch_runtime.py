@@ -17,7 +17,7 @@ from greenai_core import (
     Trainable,
 )
 
-from .accelerators import cuda_channels, cuda_ordinal
+from .accelerators import cuda_channels, cuda_ordinal, rocm_channels
 from .fed import describe_inputs
 from .torch_shapes import first_that_runs, is_convolutional
 
@@ -172,13 +172,17 @@ class TorchLibrary(DLLibrary):
         return {name: to_numpy(tensor) for name, tensor in flatten(outputs)}
 
     def accelerators(self) -> tuple[str, ...]:
-        """The board of the CUDA device in use.
+        """The board of the CUDA or ROCm device in use.
 
         Raises:
-            PluginUnavailable: the CUDA driver does not name it.
+            PluginUnavailable: the driver does not name it.
         """
         if self._device is None or self._device.type != "cuda":
             return ()
+        import torch
+
+        if torch.version.hip:
+            return rocm_channels(self._device.index)
         return cuda_channels(self._device.index)
 
     def train_options(self) -> tuple[str, float]:
