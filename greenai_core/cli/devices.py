@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,7 +180,8 @@ def look_at_profilers(settings: Settings) -> list[ProfilerState]:
     states += [
         ProfilerState(name, BROKEN, False, "", str(error), "", ()) for name, error in broken.items()
     ]
-    return sorted(states, key=lambda s: ((READY, UNAVAILABLE, BROKEN).index(s.state), s.name))
+    order = (READY, UNAVAILABLE, BROKEN)
+    return sorted(states, key=lambda s: (order.index(s.state), not s.automatic, s.name))
 
 
 def _try_profiler(name: str, cls: type[Profiler], given: Mapping[str, Any]) -> ProfilerState:
@@ -279,14 +280,16 @@ def _text(profilers: Sequence[ProfilerState], limiters: Sequence[LimiterState], 
     if rows:
         headers = ("channel", "profiler", "method", "update", "step", "gain")
         parts.append(output.table(headers, rows))
-    sources = {
-        f"  {channel.id}: {output.one_line(channel.gain_source)}": None
-        for p in profilers
-        for channel in p.channels
-        if channel.gain_source
-    }
+    sources: dict[str, dict[str, None]] = {}
+    for p in profilers:
+        for channel in p.channels:
+            if channel.gain_source:
+                source = output.one_line(channel.gain_source)
+                sources.setdefault(source, {})[f"{channel.id} ({p.name})"] = None
     if sources:
-        lines = [output.paragraph(text.strip(), "  ") for text in sources]
+        lines = [
+            output.paragraph(f"{', '.join(ids)}: {source}", "  ") for source, ids in sources.items()
+        ]
         parts.append("\n".join([output.heading("Where the gains come from"), *lines]))
     notes = [note for p in profilers for note in p.notes]
     if notes:
@@ -295,10 +298,14 @@ def _text(profilers: Sequence[ProfilerState], limiters: Sequence[LimiterState], 
     parts += _limits(limiters)
     missing = [p for p in profilers if p.state != READY]
     if missing:
-        parts.append("\n".join([output.heading("Not working here"), *map(_why, missing)]))
+        tried = [p for p in missing if p.automatic]
+        asked = [p for p in missing if not p.automatic]
+        for title, some in (("Not working here", tried), ("Only when asked for by name", asked)):
+            if some:
+                parts.append("\n".join([output.heading(title), *_why(some)]))
     dead = [limiter for limiter in limiters if limiter.state != READY]
     if dead:
-        parts.append("\n".join([output.heading("No power limits from"), *map(_why, dead)]))
+        parts.append("\n".join([output.heading("No power limits from"), *_why(dead)]))
     parts.append(_auto_text(auto))
     return "\n\n".join(parts)
 
@@ -328,12 +335,16 @@ def _channel_row(profiler: ProfilerState, channel: Channel) -> tuple[str, ...]:
     )
 
 
-def _why(state: ProfilerState | LimiterState) -> str:
-    lines = [output.paragraph(output.one_line(f"{state.name}: {state.reason}"), "  ")]
-    if state.remedy:
-        # Not wrapped: a remedy is there to be copied.
-        lines.append(f"    Remedy: {state.remedy}")
-    return "\n".join(lines)
+def _why(states: Sequence[ProfilerState | LimiterState]) -> Iterator[str]:
+    """Why they do not work; those with one cause and remedy together."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for state in states:
+        causes.setdefault((state.reason, state.remedy), []).append(state.name)
+    for (reason, remedy), names in causes.items():
+        yield output.paragraph(output.one_line(f"{', '.join(names)}: {reason}"), "  ")
+        if remedy:
+            # Not wrapped: a remedy is there to be copied.
+            yield f"    Remedy: {remedy}"
 
 
 def _limits(limiters: Sequence[LimiterState]) -> list[str]:
