@@ -82,8 +82,8 @@ class Disagreement:
         reference: the profiler that a session would take.
         other: the one that is compared with it.
         ratio: power of the other over that of the reference.
-        low: of an interval of the ratio if both are right; those of one cross-check
-            hold together in 95 % of them.
+        low: of the interval of the ratio; those of one cross-check hold together in
+            95 % of such checks.
         high: likewise.
         exceeds: whether the disagreement is more than the intervals allow.
     """

@@ -133,7 +133,7 @@ def text(tools: CheckedTools) -> str:
         ]
         parts.append("\n".join([output.heading("Missing in some rounds"), *lines]))
     if check.disagreements:
-        compared = ("compared", "reference", "other", "difference", "if both are right", "")
+        compared = ("compared", "reference", "other", "difference", "its interval", "")
         parts.append(output.table(compared, [_row(d) for d in check.disagreements]))
         parts.append(_verdict(check.disagreements))
     else:
@@ -161,17 +161,13 @@ def _power_row(power: MeanPower) -> tuple[str, ...]:
 
 
 def _row(found: Disagreement) -> tuple[str, ...]:
-    if found.kind == WHOLE:
-        expected = "below 0 %"
-    else:
-        half = max(found.ratio - found.low, found.high - found.ratio) / found.ratio
-        expected = f"± {figures.percent(half)}"
+    whole = found.kind == WHOLE
     return (
         found.what,
         found.reference,
-        found.other + (" (parts)" if found.kind == WHOLE else ""),
+        found.other + (" (parts)" if whole else ""),
         _signed(found.ratio - 1),
-        expected,
+        f"{_signed(found.low - 1)} … {_signed(found.high - 1)}",
         "EXCEEDS" if found.exceeds else "",
     )
 
@@ -184,7 +180,9 @@ def _verdict(found: Sequence[Disagreement]) -> str:
     worse = [d for d in found if d.exceeds]
     if not worse:
         return output.paragraph(
-            "Every disagreement is within what the intervals of both tools allow."
+            "Every disagreement is within what the intervals of both tools allow. The intervals "
+            "of the differences hold together in 95 % of such checks; what two tools have in "
+            "common, such as one counter, cancels in them."
         )
     lines = [output.heading("More than the intervals allow")]
     for d in worse:
