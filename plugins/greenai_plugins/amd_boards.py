@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from greenai_core import PluginUnavailable
@@ -24,6 +25,13 @@ STEP_J = 2.0**-16
 ROUNDED_STEP_UJ = 15.3
 """The step of the counter is 2^-16 J, 15.259 µJ (Linux, ``kgd_pp_interface.h``,
 ``gpu_metrics_v1_3``), which the library tells rounded: 0.27 % too much."""
+
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+
+MI300A = "0x74a0"
+NORTH_BRIDGE = "vddnb"
+"""A voltage that amdgpu tells of processors with graphics alone (Linux,
+Documentation/gpu/amdgpu/thermal.rst); MI300A holds CPU cores too and has none."""
 
 _GROUPS = (
     "Add the user to the groups of /dev/kfd and /dev/dri: sudo usermod -aG render,video $USER, "
@@ -194,6 +202,18 @@ def _name(amdsmi: Any, handle: Any) -> str:
         return str(amdsmi.amdsmi_get_gpu_asic_info(handle)["market_name"])
     except (amdsmi.AmdSmiException, KeyError, ValueError):
         return "AMD GPU"
+
+
+def holds_cpu(board: Board) -> bool:
+    """Whether its power is that of CPU cores too, which RAPL counts as well."""
+    folder = PCI_DEVICES / board.address
+    with contextlib.suppress(OSError):
+        if (folder / "device").read_text().strip() == MI300A:
+            return True
+    for label in folder.glob("hwmon/hwmon*/in1_label"):
+        with contextlib.suppress(OSError):
+            return label.read_text().strip() == NORTH_BRIDGE
+    return False
 
 
 def absent(amdsmi: Any, error: Exception) -> bool:

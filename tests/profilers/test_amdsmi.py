@@ -20,6 +20,7 @@ from greenai_core.testing import (
 )
 from greenai_core.testing.amdsmi import NO_PERMISSION, NOT_FOUND
 from greenai_core.testing.nvml import compiler
+from greenai_plugins import amd_boards
 from greenai_plugins.amd_boards import STEP_J, joules_and_step, watts_of
 from greenai_plugins.profilers.amdsmi import AmdSmiPowerProfiler, AmdSmiProfiler
 
@@ -202,6 +203,21 @@ def test_what_rocm_leaves_visible(variables, left, clock, monkeypatch):
     boards = [SimulatedAmdBoard(), SimulatedAmdBoard(address="0000:c6:00.0")]
     _, channels, _ = joules(AmdSmiProfiler(), boards, clock)
     assert [channel.id for channel in channels] == left
+
+
+@pytest.mark.parametrize("fact", ["device", "hwmon/hwmon3/in1_label"])
+def test_a_processor_with_graphics_is_not_counted_as_a_board(fact, clock, monkeypatch, tmp_path):
+    """RAPL counts its cores already."""
+    file = tmp_path / "0000:c1:00.0" / fact
+    file.parent.mkdir(parents=True)
+    file.write_text("0x74a0\n" if fact == "device" else "vddnb\n")
+    monkeypatch.setattr(amd_boards, "PCI_DEVICES", tmp_path)
+    boards = [SimulatedAmdBoard(), SimulatedAmdBoard(address="0000:c6:00.0")]
+    _, [channel], _ = joules(AmdSmiPowerProfiler(), boards, clock)
+    assert channel.id == C6
+    machine = AmdSmiSimulator(boards[:1], clock=clock)
+    with machine.installed(), pytest.raises(PluginUnavailable, match="profiler hwmon"):
+        AmdSmiProfiler().check_available()
 
 
 def test_none_visible_is_none(clock, monkeypatch):

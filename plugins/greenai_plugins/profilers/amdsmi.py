@@ -26,6 +26,7 @@ from greenai_plugins.amd_boards import (
     borrowed,
     explain,
     find_boards,
+    holds_cpu,
     initialise,
     joules_and_step,
     watts_of,
@@ -119,6 +120,12 @@ class _Boards(Telemetry, Profiler):
         able: list[tuple[Board, Channel]] = []
         failures: list[str] = []
         for board in boards:
+            if holds_cpu(board):
+                failures.append(
+                    f"{board}: its power is that of the whole processor, cores and all; the "
+                    "profiler hwmon tells it as such"
+                )
+                continue
             try:
                 able.append((board, self._channel(smi, board)))
             except smi.AmdSmiException as error:
