@@ -6,8 +6,11 @@ DEMO := .demo
 PYTEST_ARGS ?=
 WORKERS ?= 2
 FUZZ_COUNT ?= 2000
+PEERS := .peers
+PEERS_ARGS ?= --write docs/comparison.md
+OTHERS := $(basename $(notdir $(wildcard benchmarks/peers/requirements/*.txt)))
 
-.PHONY: help demo test lint format coverage-grid bench counts fuzz wheel clean
+.PHONY: help demo test lint format coverage-grid bench peers counts fuzz wheel clean
 
 help:
 	@echo "make demo    joules per inference of a small model, in under 90 s"
@@ -15,6 +18,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   speed and memory, as ratios in one run"
+	@echo "make peers   beside other tools, on one simulated machine, into docs/comparison.md"
 	@echo "make counts  parameters of real networks in every format, beside their framework"
 	@echo "make coverage-grid  how often the intervals hold the truth, into docs/coverage.md"
 	@echo "make fuzz    2,000 damaged models of every format; failures are kept in .fuzz/"
@@ -59,6 +63,23 @@ coverage-grid: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
 
+# Each tool in an environment of its own; one that cannot be installed is left out and named.
+$(PEERS)/%/installed: benchmarks/peers/requirements/%.txt
+	@test -x $(PEERS)/$*/bin/python || $(PYTHON) -m venv $(PEERS)/$*
+	@echo "installing $* into $(PEERS)/$* ..."
+	@$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< \
+		2> $(PEERS)/$*/pip.log && touch $@ || tail -1 $(PEERS)/$*/pip.log
+
+$(PEERS)/greenai/installed: setup.cfg pyproject.toml $(shell find greenai_core plugins -name '*.py')
+	@test -x $(PEERS)/greenai/bin/python || $(PYTHON) -m venv $(PEERS)/greenai
+	@echo "installing greenai-core[nvidia] into $(PEERS)/greenai ..."
+	@$(PEERS)/greenai/bin/python -m pip install --quiet --disable-pip-version-check '.[nvidia]'
+	@touch $@
+
+# Needs root, for its own mount namespace.
+peers: $(VENV)/installed $(PEERS)/greenai/installed $(OTHERS:%=$(PEERS)/%/installed)
+	$(BIN)/python benchmarks/peers $(PEERS_ARGS)
+
 counts: $(VENV)/installed
 	$(BIN)/python benchmarks/counts.py
 
@@ -70,4 +91,4 @@ wheel: $(VENV)/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .fuzz
+	rm -rf $(VENV) $(DEMO) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .fuzz

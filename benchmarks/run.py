@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from cases.outcome import Outcome
 
 CASES = (
-    "startup", "memory", "rapl_window", "nvml_window", "whole_window", "sampling_cost",
+    "startup", "memory", "rapl_window", "nvml_window", "whole_window", "sampling_cost", "recording",
     "loop_overhead", "bench_command", "parameters",
 )  # fmt: skip
 

@@ -106,6 +106,8 @@ class Reading:
         u_j: standard uncertainty without the sensor's gain.
         reason: of the failure.
         budget: what ``u_j`` is made of; empty where that is not told apart.
+        covers_s: seconds between beginning and end of a source that takes its time over
+            either, so that they may lie outside those of a window; None for the others.
         evidence: what it follows from, where that can be kept.
     """
 
@@ -114,6 +116,7 @@ class Reading:
     u_j: float = 0.0
     reason: str = ""
     budget: Budget = ()
+    covers_s: float | None = None
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
 
@@ -227,6 +230,7 @@ def window_result(
         accelerators: see ``contents``.
     """
     inside = contents([reading.channel for _, reading in readings], accelerators)
+    readings = [(profiler, _of_window(reading, duration_s)) for profiler, reading in readings]
     channels = []
     for profiler, reading in readings:
         if reading.energy_j is None:
@@ -275,6 +279,30 @@ def window_result(
         missing=missing,
         budget=budget_of(used) if total is not None else (),
     )
+
+
+def longer(reading: Reading, outside_s: float, whole_s: float) -> Reading:
+    """With the doubt about what a source counted before or after the window that was asked for.
+
+    Nobody knows the power then: twice the mean and nothing are as likely.
+
+    Args:
+        reading: of it.
+        outside_s: how long it measured before and after, s.
+        whole_s: how long it measured altogether, s.
+    """
+    if reading.energy_j is None or outside_s <= 0.0:
+        return reading
+    u = reading.energy_j * outside_s / whole_s
+    term = Term("outside", u, detail=f"it measured {outside_s:.3g} s more than the window")
+    own = reading.budget or (Term("window", reading.u_j),)
+    return replace(reading, u_j=math.hypot(reading.u_j, u), budget=(*own, term))
+
+
+def _of_window(reading: Reading, duration_s: float) -> Reading:
+    if reading.covers_s is None:
+        return reading
+    return longer(reading, reading.covers_s - duration_s, reading.covers_s)
 
 
 def budget_of(readings: Sequence[Reading]) -> Budget:

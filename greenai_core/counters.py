@@ -140,8 +140,7 @@ class CounterProfiler(Profiler):
 
     def mark(self) -> list[Mark]:
         """Read every channel now; a failed one is marked with its reason."""
-        looks = self._looks
-        return looks.marks(looks.look())
+        return self._looks.mark()
 
     def _look_with_power(self) -> tuple[list[Mark], list[float]]:
         """Marks, and when each counter had last been seen to move."""

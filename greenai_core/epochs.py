@@ -25,6 +25,7 @@ from .evaluation import MeasurementInterrupted, TrainingFailed, describe, traini
 from .kept_windows import KeptWindows
 from .loop import LoopSettings
 from .model import DLLibrary
+from .observed import BackgroundObserver, joined
 from .parameters import ParameterCount
 from .results import (
     ChannelJoules,
@@ -37,7 +38,7 @@ from .results import (
 )
 from .run_costs import sensor_notes
 from .self_cost import self_cost
-from .spans import Window
+from .spans import Window, planned
 from .trainable import Trainable
 from .training import Course, Lessons, Progress, teach, warm_up
 
@@ -67,14 +68,17 @@ def by_epochs(
     summary = describe(library, first.inputs, first.size)
     windows: dict[str, Window] = {}
     lessons = Lessons()
+    looker = BackgroundObserver([source.profiler for source in sources], clock)
+    plan = planned(sources, clock, looker)
 
     def part(name: str) -> Window:
-        windows[name] = Window(name, sources, clock, library.accelerators())
+        windows[name] = Window(name, sources, clock, library.accelerators(), plan)
         return windows[name]
 
     begun, spent = clock.now(), repeated_s(clock)
     interrupted, failure = False, None
     try:
+        looker.open()
         teach(trainable, course, lessons, clock, part, progress)
     except KeyboardInterrupt:
         interrupted = True
@@ -84,6 +88,8 @@ def by_epochs(
         failure = error
         if not lessons.steps:
             raise
+    finally:
+        looker.close()
     if not lessons.steps:
         raise ModelError(f"{library.path}: {lessons.stopped}")
     elapsed, spent = clock.now() - begun, repeated_s(clock) - spent
@@ -190,6 +196,7 @@ def epochs_result(
         energy_of_run_j=energy_of_run(list(windows.values()), costs.method),
         data_wait=data_wait(epochs),
         epochs=epochs,
+        observations=joined([window.observations for window in windows.values()]),
     )
     return result, why, costs
 

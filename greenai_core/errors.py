@@ -22,6 +22,11 @@
     ├── GradeError
     ├── ComparisonError          two things that cannot be compared
     ├── SchemaError              a report of an unknown version or shape
+    ├── ServiceError             a grading service gave no answer that can be used
+    │   ├── ServiceUnreachable   no connection, or silence
+    │   ├── ServiceUntrusted     its certificate is not trusted
+    │   ├── ServiceFailed        a fault of the service, or an answer that is none
+    │   └── ServiceRefused       it understood, and says no (status 4xx)
     └── ConfigError
 
 A message says what is wrong, with which file or device, and what to do next.
@@ -118,6 +123,35 @@ class ComparisonError(GreenAIError):
 
 class SchemaError(GreenAIError):
     """A report has an unknown version, or not the shape of its version."""
+
+
+class ServiceError(GreenAIError):
+    """A grading service gave no answer that can be used."""
+
+
+class ServiceUnreachable(ServiceError):
+    """No connection came about, or it broke, or nothing was said in time."""
+
+
+class ServiceUntrusted(ServiceError):
+    """The service shows a certificate that is not trusted; nothing was sent."""
+
+
+class ServiceFailed(ServiceError):
+    """The service failed, sends elsewhere, or answers with what is no answer."""
+
+
+class ServiceRefused(ServiceError):
+    """The service understood, and refuses; asking again would change nothing.
+
+    Args:
+        message: see the module.
+        status: of HTTP, 400 to 499.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ConfigError(GreenAIError):

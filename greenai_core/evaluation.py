@@ -127,6 +127,7 @@ def inference_result(
         warnings=(*notes, *costs.warnings),
         removed=costs.removed,
         self_cost=costs.self_cost,
+        observations=costs.observations,
     )
 
 
@@ -203,6 +204,7 @@ def training_result(
         warnings=(*notes, *costs.warnings),
         removed=costs.removed,
         self_cost=costs.self_cost,
+        observations=costs.observations,
     )
 
 

@@ -35,8 +35,9 @@ SAME = 1e-9
 CONSISTENT = 1e-6
 """Relative; a budget is stored as standard uncertainties, an interval as its ends."""
 
-WORDS = frozenset({"warnings", "provenance", "detail", "reason", "derivation", "raw"})
-"""Keys whose texts may change with every version."""
+WORDS = frozenset({"warnings", "provenance", "detail", "reason", "derivation", "raw", "by_process"})
+"""Keys whose texts may change with every version, and what was split by a model, of which
+the sensors tell nothing."""
 
 UNITS = {"j": "J", "s": "s", "w": "W"}
 
@@ -305,9 +306,17 @@ def budget_problems(path: str, figure: Figure) -> list[str]:
 
 
 def window_problems(path: str, window: WindowResult) -> list[str]:
-    """Where the total of a window is not the sum of its channels."""
+    """Where the total of a window is not the sum of its channels, or a split not of its shares."""
     parts = [channel.energy_j for channel in window.channels if channel.id in window.contains]
     total = math.fsum(parts)
-    if window.energy_j is None or math.isclose(window.energy_j, total, rel_tol=SAME):
-        return []
-    return [f"{path}.energy_j is {window.energy_j!r}, its channels add up to {total!r}"]
+    found = []
+    for index, split in enumerate(window.by_process):
+        shared = math.fsum(share.energy_j for share in split.shares)
+        if not math.isclose(split.energy_j, shared, rel_tol=SAME):
+            found.append(
+                f"{path}.by_process[{index}].energy_j is {split.energy_j!r}, its shares add up to "
+                f"{shared!r}"
+            )
+    if window.energy_j is not None and not math.isclose(window.energy_j, total, rel_tol=SAME):
+        found.append(f"{path}.energy_j is {window.energy_j!r}, its channels add up to {total!r}")
+    return found

@@ -109,6 +109,32 @@ class SelfCost:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What a device showed beside its joules while these were measured; part of no sum.
+
+    Attributes:
+        device: ``host``, or the id of a channel's device.
+        quantity: ``utilisation``, ``memory_used``, ``temperature``, ``clock``,
+            ``throttling`` … ; the figures are those of the whole device, whoever used it.
+        unit: ``%``, ``B``, ``°C``, ``MHz``, ``W``, ``bits``.
+        looks: how often it was looked at.
+        mean, least, most: of the looks; None for ``throttling``.
+        reasons: why its clocks were held down in any of them, in words; of ``throttling``.
+        bits: the same as NVML's bits; None for all else.
+    """
+
+    device: str
+    quantity: str
+    unit: str
+    looks: int
+    mean: float | None = None
+    least: float | None = None
+    most: float | None = None
+    reasons: tuple[str, ...] = ()
+    bits: int | None = None
+
+
+@dataclass(frozen=True)
 class MissingChannel:
     """A channel that gave no figure, and why."""
 

@@ -21,6 +21,7 @@ from .clock import SYSTEM_CLOCK, Clock
 from .errors import GreenAIError
 from .evaluation import MeasurementInterrupted
 from .loop import LoopSettings
+from .observed import joined
 from .results import (
     ChannelInference,
     Figure,
@@ -168,6 +169,7 @@ def isolated_result(
         raw=None,
         removed=tuple(one for r in results for one in r.removed),
         self_cost=_self_cost(results),
+        observations=joined([r.observations for r in results]),
         idle_power_w=_mean([r.idle_power_w for r in results]),
         net_energy_per_inference_j=net,
         idle=first.idle if len(results) == 1 else (),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from .blocks import on_line
 from .channels import Channel, Reading, window_result
+from .conditions import Series
+from .observed import summarised
 from .results import WindowResult
 
 
@@ -50,12 +53,14 @@ class KeptWindow:
         duration_s: its length.
         readings: of each channel.
         accelerators: ids of those that a total may contain; None for all.
+        seen: what the devices showed meanwhile, at times since its beginning.
     """
 
     name: str
     duration_s: float
     readings: tuple[KeptReading, ...]
     accelerators: tuple[str, ...] | None
+    seen: tuple[Series, ...] = ()
 
     def again(self) -> KeptWindow:
         """With every reading derived once more."""
@@ -64,7 +69,8 @@ class KeptWindow:
     def result(self) -> WindowResult:
         """The figures of the window."""
         told = [(kept.profiler, kept.reading(self.duration_s)) for kept in self.readings]
-        return window_result(self.name, self.duration_s, told, self.accelerators)
+        result = window_result(self.name, self.duration_s, told, self.accelerators)
+        return replace(result, observations=summarised(self.seen, 0.0, math.inf))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ END_FACTOR = 1.5
 each step, together up to 2.4 standard uncertainties of jumps that know nothing of
 the window, and 2 of these."""
 
+SLOWER = 2
+"""A source with a new value in so many samples or more is slower than its sampling."""
+
 FEW_SAMPLES = 16
 """With fewer, all that the samples differ by may be noise."""
 
@@ -67,8 +70,9 @@ class PowerSeries:
 
         Trapezoids between samples; the last value is held to each end. The
         power is taken as free to jump anywhere between two samples, at the ends
-        of the window just there; and what moves too fast for the samples is
-        seen in their noise.
+        of the window just there, where a source that is slower than its sampling
+        may be late by its period; and what moves too fast for the samples is seen
+        in their noise.
 
         Raises:
             ReadingError: samples are missing for too long a part of it.
@@ -86,11 +90,14 @@ class PowerSeries:
             squares += (t1 - t0) ** 2
         for (t0, w0), (t1, w1) in pairwise(corners[1:-1]):
             inside += trapezoid_variance(w0, w1, t1 - t0)
+        lag = self._lag_s(times)
         for outer_w, (t0, w0), instant in (
             (watts[0], corners[1], start),
             (watts[-1], corners[-2], end),
         ):
-            ends += END_FACTOR * trapezoid_variance(outer_w, w0, t0 - instant)
+            late = [w for t, w in zip(times, watts, strict=True) if abs(t - instant) <= lag]
+            smeared = trapezoid_variance(min(late, default=0.0), max(late, default=0.0), lag)
+            ends += END_FACTOR * max(trapezoid_variance(outer_w, w0, t0 - instant), smeared)
         # Fewer than five samples inside say little of how the power moved there.
         few = joules**2 / 12 if len(corners) < 7 else 0.0
         variances = (inside, "samples"), (ends, "ends"), (squares * _noise(watts), "noise")
@@ -99,6 +106,16 @@ class PowerSeries:
             for variance, name in (*variances, (few, "few samples"))
             if variance
         )
+
+    def _lag_s(self, times: Sequence[float]) -> float:
+        """By how much each sample may be late; 0 where the source is as quick as the sampling.
+
+        One that is slower tells the mean since then, or what it had then: a step of power
+        is seen over a whole period, in steps between samples that are small.
+        """
+        period = self.channel.update_period_s or 0.0
+        usual = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else math.inf
+        return period if period > SLOWER * usual else 0.0
 
     def check_alive(self, start: float, end: float) -> None:
         """Refuse samples that are zero throughout, or for long.

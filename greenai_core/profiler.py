@@ -358,10 +358,12 @@ class Observation:
 
     Attributes:
         device: ``host``, or the id of a channel's device.
-        quantity: ``utilisation``, ``memory_used``, ``temperature``, ``clock``,
-            ``throttling``.
+        quantity: ``utilisation``, ``memory_used``, ``memory_utilisation`` (share of
+            the time in which the memory was read or written), ``temperature``, ``clock``,
+            ``memory_clock``, ``power_limit`` (in force), ``throttling`` (bits as NVML has
+            them, see ``greenai_core.observed.THROTTLING``).
         value: in ``unit``.
-        unit: ``%``, ``B``, ``°C``, ``MHz``, ``bits``.
+        unit: ``%``, ``B``, ``°C``, ``MHz``, ``W``, ``bits``.
     """
 
     device: str
@@ -379,6 +381,22 @@ class Telemetry(ABC):
 
         Raises:
             ReadingError: the device does not answer.
+        """
+
+
+class ProcessUtilisation(ABC):
+    """A profiler whose devices tell how much of them each process used."""
+
+    @abstractmethod
+    def processes(self) -> Mapping[str, Mapping[int, float]]:
+        """Channel id -> process id -> its share of that device's time since the call before.
+
+        Shares lie between 0 and 1; they need not add up to the device's utilisation.
+        The first call tells the time since the profiler was opened, or as far back as
+        the device remembers. Processes that did nothing may be left out.
+
+        Raises:
+            ReadingError: no device answers.
         """
 
 

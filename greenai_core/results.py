@@ -24,9 +24,12 @@ from .figures import ChannelJoules as ChannelJoules
 from .figures import Figure as Figure
 from .figures import MissingChannel as MissingChannel
 from .figures import ModelSummary as ModelSummary
+from .figures import Observed as Observed
 from .figures import Repetition as Repetition
 from .figures import SelfCost as SelfCost
 from .parameters import ParameterCount
+from .process_results import EnergySplit as EnergySplit
+from .process_results import ProcessShare as ProcessShare
 
 SCHEMA_VERSION = 1
 
@@ -160,6 +163,8 @@ class InferenceResult:
         process_spread: how far they differ; None for a run in one process.
         removed: blocks that are in no figure: outliers with a cause, see their ``flag``.
         self_cost: of measuring, in time and joules; None where not recorded.
+        observations: how busy, hot or throttled the devices were meanwhile.
+        grade: None where none was asked for.
     """
 
     model: ModelSummary
@@ -185,6 +190,8 @@ class InferenceResult:
     process_spread: ProcessSpread | None = None
     removed: tuple[Repetition, ...] = ()
     self_cost: SelfCost | None = None
+    observations: tuple[Observed, ...] = ()
+    grade: Grade | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,7 @@ class TrainingResult:
         idle_power_w, net_energy_per_step_j, idle, removed: of repeated steps; see
             ``InferenceResult``.
         self_cost: of measuring, in time and joules; None where not recorded.
+        observations: see ``InferenceResult``.
     """
 
     model: ModelSummary
@@ -232,6 +240,7 @@ class TrainingResult:
     idle: tuple[WindowResult, ...] = ()
     removed: tuple[Repetition, ...] = ()
     self_cost: SelfCost | None = None
+    observations: tuple[Observed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -263,6 +272,9 @@ class WindowResult:
     """Energy of a stretch of time that happened once.
 
     ``energy_j`` and its bounds are None when a channel of the total is missing.
+    ``observations`` tell how busy, hot or throttled the devices were meanwhile; there
+    are none in windows too short to look in, nor where nobody looked. ``by_process``
+    is a model of who used the energy, where that was asked for; no total contains it.
     """
 
     name: str
@@ -277,6 +289,8 @@ class WindowResult:
     channels: tuple[ChannelEnergy, ...]
     missing: tuple[MissingChannel, ...]
     budget: Budget = ()
+    observations: tuple[Observed, ...] = ()
+    by_process: tuple[EnergySplit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -337,6 +351,12 @@ class Grade:
         best_letter: the letter at the favourable end of the interval.
         reasons: why this letter, or why none.
         next_step: what the next better letter takes; empty if none.
+        per_unit_j: energy above idle of one functional unit times ``pue``, which the
+            letter is of; None where it is not known.
+        unit: name of the functional unit.
+        pue: power usage effectiveness that was taken; None where none was.
+        hardware_class: that the scale is for.
+        change: against a baseline, as a share: −0.1 is 10 % less.
     """
 
     grader: str
@@ -347,6 +367,11 @@ class Grade:
     tier: str
     reasons: tuple[str, ...]
     next_step: str
+    per_unit_j: Figure | None = None
+    unit: str | None = None
+    pue: float | None = None
+    hardware_class: str | None = None
+    change: Figure | None = None
 
 
 @dataclass(frozen=True)

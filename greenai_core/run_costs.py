@@ -13,7 +13,8 @@ from .blocks import Blocks, Source
 from .budget import Budget, Term, gains
 from .channels import Channel, joined_method, overlap
 from .loop import LoopRun, LoopSettings
-from .results import ChannelJoules, Figure, MissingChannel, Repetition, SelfCost
+from .observed import summarised
+from .results import ChannelJoules, Figure, MissingChannel, Observed, Repetition, SelfCost
 from .self_cost import self_cost
 from .statistics import MIN_BLOCKS, Interval, batch_means, expanded
 
@@ -48,6 +49,7 @@ class RunCosts:
     warnings: tuple[str, ...]
     removed: tuple[Repetition, ...] = ()
     self_cost: SelfCost | None = None
+    observations: tuple[Observed, ...] = ()
 
 
 def sensors_of(sources: Sequence[Source], blocks: Blocks) -> tuple[Sensor, ...]:
@@ -117,7 +119,15 @@ def run_costs(
         if run.screening.removed is None
         else _repetitions(run.screening.removed, order, run.screening.causes),
         self_cost=_self_cost(run, sensors),
+        observations=_observations(run),
     )
+
+
+def _observations(run: LoopRun) -> tuple[Observed, ...]:
+    readings = run.readings
+    if readings.conditions is None:
+        return ()
+    return summarised(readings.conditions.telemetry, readings.begun_s, float(readings.before[-1]))
 
 
 def _self_cost(run: LoopRun, sensors: Sequence[Sensor]) -> SelfCost | None:

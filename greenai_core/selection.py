@@ -10,7 +10,7 @@ from typing import Any
 from . import registry
 from .blocks import Source
 from .calibration import WALL, Calibration
-from .channels import contents
+from .channels import Channel, contents
 from .clock import Clock
 from .errors import GreenAIError, NoSensorError, PluginBroken, PluginUnavailable
 from .profiler import Profiler
@@ -45,6 +45,7 @@ def open_sources(
     """
     sources: list[Source] = []
     skipped: list[Skipped] = []
+    opened: list[Profiler] = []
     with contextlib.ExitStack() as stack:
         if wanted is None:
             for profiler in _working(options, clock, prepare, skipped):
@@ -57,6 +58,9 @@ def open_sources(
                 prepare(profiler)
                 profiler.open(clock)
                 stack.callback(profiler.close)
+                opened.append(profiler)
+            # Whatever is measured goes before its model, in whichever order they were named.
+            for profiler in sorted(opened, key=_only_models):
                 _admit(profiler, sources, skipped, modelled_yields=False)
         if not sources:
             why = "; ".join(f"{s.profiler}: {s.reason}" for s in skipped) or "none is installed"
@@ -148,6 +152,19 @@ def _working(
             yield profiler
 
 
+def _only_models(profiler: Profiler) -> bool:
+    return not any(channel.measured for channel in profiler.channels)
+
+
+def _yields_to(channel: Channel, measured: Mapping[str, str]) -> bool:
+    """Whether a modelled channel gives way to those that are measured, by component.
+
+    A board has its own name: what measures another board says nothing of it.
+    """
+    own_name = channel.component in ("gpu", "accelerator")
+    return not channel.measured and not own_name and channel.component in measured
+
+
 def _admit(
     profiler: Profiler, sources: list[Source], skipped: list[Skipped], *, modelled_yields: bool
 ) -> None:
@@ -158,7 +175,7 @@ def _admit(
     for channel in profiler.channels:
         if channel.id in taken:
             covered[channel.id] = taken[channel.id]
-        elif modelled_yields and not channel.measured and channel.component in measured:
+        elif modelled_yields and _yields_to(channel, measured):
             covered[channel.component] = measured[channel.component]
         else:
             used.append(channel)

@@ -26,12 +26,14 @@ from .counters import CounterProfiler
 from .epochs import TrainingFailed, by_epochs, per_epoch
 from .errors import LifecycleError, ModelInputError, ReadingError
 from .evaluation import MeasurementInterrupted
+from .host_telemetry import HostTelemetry
 from .inputs import InputOptions
 from .interleaved import ComparisonSettings
 from .kept_runs import Kept, KeptRun
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
 from .model_factory import opened
+from .observed import BackgroundObserver
 from .parameters import ParameterCount
 from .profiler import Observation, Profiler, Telemetry
 from .results import (
@@ -74,6 +76,9 @@ class Session:
             know the edges around their ends.
         edge_wait: whether the figures of a window wait, one update period at most,
             for the edge after its end.
+        observe: whether the devices are looked at in the background, so that the
+            results of windows tell how busy, hot or throttled they were; about 0.1 % of a
+            processor. Evaluations of models tell it anyway.
         raw: whether ``kept`` holds the readings of the latest evaluation, so that
             ``write_raw`` can keep them in a file.
     """
@@ -88,9 +93,12 @@ class Session:
         calibrations: Iterable[Calibration] = (),
         watch: bool = True,
         edge_wait: bool = True,
+        observe: bool = False,
         raw: bool = False,
     ) -> None:
         self._raw = raw
+        self._observes = observe
+        self._observer: BackgroundObserver | None = None
         self.kept: Kept | None = None
         """What the figures of the latest evaluation follow from, if ``raw``."""
         self._watch = watch
@@ -102,6 +110,7 @@ class Session:
         self.accelerators = accelerators
         self._sources: tuple[Source, ...] | None = None
         self._plan: WindowPlan | None = None
+        self._host: HostTelemetry | None = None
         self.unused_calibrations: tuple[str, ...] = ()
         """Why calibrations are not used."""
         self.skipped: tuple[Skipped, ...] = ()
@@ -121,7 +130,12 @@ class Session:
             raise LifecycleError("the session is open already")
         sources, self.skipped = open_sources(self._wanted, self._options, self.clock, self._prepare)
         self._sources, self.unused_calibrations = with_calibrations(sources, self._calibrations)
-        self._plan = planned(self._sources, self.clock)
+        if self._observes:
+            profilers = [source.profiler for source in self._sources]
+            self._observer = BackgroundObserver(profilers, self.clock)
+            self._observer.open()
+        self._plan = planned(self._sources, self.clock, self._observer)
+        self._host = HostTelemetry() if self.clock is SYSTEM_CLOCK else None
         return self
 
     def _prepare(self, profiler: Profiler) -> None:
@@ -135,6 +149,8 @@ class Session:
         with contextlib.ExitStack() as stack:
             for source in sources:
                 stack.callback(source.profiler.close)
+            if self._observer is not None:
+                stack.callback(self._observer.close)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -176,12 +192,19 @@ class Session:
         return contents(self.channels, self.accelerators)
 
     def observe(self) -> tuple[Observation, ...]:
-        """Utilisation, memory, temperature, clocks; no energy. Sources that fail are left out."""
+        """Utilisation, memory, temperature, clocks; no energy. Sources that fail are left out.
+
+        The machine itself is the device ``host``, told once. Where the clock of the
+        session is not that of this machine only the sources tell of it.
+        """
         seen: list[Observation] = []
         for source in self.sources:
             if isinstance(source.profiler, Telemetry):
                 with contextlib.suppress(ReadingError):
                     seen.extend(source.profiler.observe())
+        if self._host is not None and not any(one.device == "host" for one in seen):
+            with contextlib.suppress(ReadingError):
+                seen.extend(self._host.observe())
         return tuple(seen)
 
     def notes(self) -> tuple[str, ...]:

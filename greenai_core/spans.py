@@ -12,6 +12,7 @@ from .channels import Reading
 from .clock import SUSPENDED_S, Clock, boot_clock
 from .errors import LifecycleError
 from .kept_windows import KeptReading, KeptWindow
+from .observed import BackgroundObserver
 from .results import ChannelEnergy, MissingChannel, WindowResult
 
 if TYPE_CHECKING:
@@ -34,20 +35,24 @@ class WindowPlan(NamedTuple):
         slow: whether there is one whose readings are waited for when the window ends.
         now: the time, s.
         boot: time that goes on while the machine is suspended, s.
+        observer: looks at the devices meanwhile; None: nobody does.
     """
 
     order: tuple[Source, ...]
     slow: bool
     now: Callable[[], float]
     boot: Callable[[], float]
+    observer: BackgroundObserver | None = None
 
 
-def planned(sources: Sequence[Source], clock: Clock) -> WindowPlan:
+def planned(
+    sources: Sequence[Source], clock: Clock, observer: BackgroundObserver | None = None
+) -> WindowPlan:
     """The plan of windows over open sources."""
     # What takes long to begin goes first, and ends last: its time is in no other's window.
     order = sorted(sources, key=lambda source: (source.profiler.nests, source.profiler.swift))
     slow = not all(source.profiler.swift for source in order)
-    return WindowPlan(tuple(order), slow, clock.now, boot_clock(clock))
+    return WindowPlan(tuple(order), slow, clock.now, boot_clock(clock), observer)
 
 
 class Window:
@@ -168,7 +173,10 @@ class Window:
         if self._kept is None:
             among = None if self._accelerators is None else tuple(self._accelerators)
             readings = tuple(self._readings(duration))
-            self._kept = KeptWindow(self.name, duration, readings, among)
+            observer = self._plan.observer
+            end = self._start + duration
+            seen = () if observer is None else observer.between(self._start, end)
+            self._kept = KeptWindow(self.name, duration, readings, among, seen)
         return self._kept
 
     @property

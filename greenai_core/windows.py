@@ -6,7 +6,7 @@ import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from .channels import (
     LEAST_POWER_W,
     Channel,
     Reading,
+    longer,
     stuck_reason,
 )
 from .clock import SUSPENDED_S, suspended_s
@@ -44,8 +45,8 @@ class WindowProfiler(Profiler):
         """
 
     @abstractmethod
-    def stop_window(self) -> Mapping[str, float]:
-        """Let it end: joules by channel id; a channel without a figure is left out.
+    def stop_window(self) -> Mapping[str, float | str]:
+        """Let it end: joules by channel id, or why a channel has none.
 
         Raises:
             ReadingError: it failed.
@@ -53,6 +54,9 @@ class WindowProfiler(Profiler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.outside_s = 0.0
+        """Seconds, before and after it together, that the source measured beside the
+        latest window; set by ``start_window`` and ``stop_window`` where it is noticeable."""
         self._window: float | None = None
         self._suspended_before_s = 0.0
 
@@ -81,9 +85,12 @@ class WindowProfiler(Profiler):
             LifecycleError: it was ended already, by ``close``.
         """
         duration = self.clock.now() - begun
+        given = self.given(begun)
+        outside_s = self.outside_s
+        readings = [self._one(*told, duration) for told in zip(self.channels, given, strict=True)]
         return [
-            self._one(channel, joules, duration)
-            for channel, joules in zip(self.channels, self.given(begun), strict=True)
+            replace(longer(reading, outside_s, duration + outside_s), covers_s=duration)
+            for reading in readings
         ]
 
     def given(self, begun: float) -> list[float | str]:
@@ -105,9 +112,11 @@ class WindowProfiler(Profiler):
         except Exception as error:  # noqa: BLE001  # other tools raise what they like
             return [str(error) or type(error).__name__] * len(self.channels)
 
-    def _given(self, channel: Channel, joules: float | None) -> float | str:
+    def _given(self, channel: Channel, joules: float | str | None) -> float | str:
         if joules is None:
             return f"{self.name} gave no figure for {channel.id}"
+        if isinstance(joules, str):
+            return joules or f"{self.name} gave no figure for {channel.id}"
         try:
             return finite(joules, channel.id)
         except ReadingError as error:
@@ -187,10 +196,10 @@ class _WindowRecording(Recording):
     def tick(self) -> None:
         now = self._profiler.clock.now()
         if self._begun is not None:
-            span = max(now - self._begun, 1e-9)
+            given = self._profiler.given(self._begun)
+            span = max(now - self._begun + self._profiler.outside_s, 1e-9)
             # The window leaves out the reading itself; blocks do not.
             stretch = (now - self._ticks[-1]) / span if self._ticks else 1.0
-            given = self._profiler.given(self._begun)
             for channel, joules in zip(self._profiler.channels, given, strict=True):
                 if isinstance(joules, str):
                     self._failures[channel.id] = joules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from greenai_core.errors import GreenAIError
@@ -53,11 +53,15 @@ class _Relay:
             process.send_signal(number)
 
 
-def run(command: Sequence[str]) -> int:
+def run(command: Sequence[str], started: Callable[[int], None] = lambda pid: None) -> int:
     """Run a program with our streams, in our process group.
 
     Ctrl-C on a terminal reaches the program without our help; other signals are
     handed on. Inherited file descriptors stay open, as in a shell.
+
+    Args:
+        command: the program and its arguments.
+        started: told its PID as soon as it runs.
 
     Returns:
         Its exit code, or 128 + n when signal n ended it.
@@ -72,6 +76,7 @@ def run(command: Sequence[str]) -> int:
         except OSError as error:
             raise _cannot_start(command[0], error) from error
         relay.started(process)
+        started(process.pid)
         code = process.wait()
     return exit_codes.SIGNAL - code if code < 0 else code
 

@@ -13,7 +13,7 @@ from greenai_core.kept_windows import KeptWindows
 from greenai_core.results import CommandResult, Grade, WindowResult
 from greenai_core.session import Session
 
-from . import figures, output, own_costs
+from . import beside, figures, output, own_costs, process_table
 from .config import Settings
 from .reports import ReportFile
 from .sensors import NO_SENSOR, for_report
@@ -63,7 +63,11 @@ def summary(result: CommandResult) -> str:
     lines += [f"  {m.id}: {figures.UNKNOWN}: {output.one_line(m.reason)}" for m in gross.missing]
     if gross.method == MODELLED:
         lines.append(output.paragraph(NO_SENSOR, "  "))
+    elif MODELLED in gross.method.split("+"):
+        lines.append("  The total is modelled in part: it is no pure measurement.")
     lines += _idle(result)
+    lines += [f"  {line}" for line in beside.table(gross.observations).splitlines()]
+    lines += process_table.text(gross.by_process)
     if result.grade is not None:
         lines += _grade(result.grade)
     if result.self_cost is not None and result.self_cost.share > own_costs.NOTICEABLE:

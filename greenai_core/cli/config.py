@@ -137,6 +137,7 @@ def _merged(layers: list[_Layer], files: tuple[Path, ...]) -> Configuration:
             else:
                 values[key] = _checked(key, raw, origin)
                 origins[key] = origin
+    _keep_secrets_at_home(options, origins)
     settings = Settings(**values, profiler=options)
     return Configuration(_consistent(settings, origins), origins, files)
 
@@ -200,11 +201,60 @@ def _file_layer(path: Path, table: Mapping[str, Any]) -> _Layer:
             raise ConfigError(f"{path}: {key} = {value!r} is not a number of seconds")
         if key == "profilers" and not isinstance(value, list):
             raise ConfigError(f'{path}: profilers is not a list of names, like ["auto"]')
+    if path.name != "config.toml":
+        _refuse_from_strangers(path, _tables(table.get("profiler", {}), str(path)))
     values = dict(table)
     out = values.get("out")
     if isinstance(out, str) and out and path.name != "config.toml":
         values["out"] = str(path.parent / out)  # a project's report stays in the project
     return _Layer(values, lambda key: str(path))
+
+
+OWN_FILE = "config.toml"
+PROJECT_FILES = ("greenai.toml", "pyproject.toml")
+SECRETS = {"password", "password_env", "headers_env"}
+
+_OWN_FILE_ONLY = {
+    "command": "runs a program",
+    "shell": "runs a program",
+    "program": "runs a program",
+    "perf": "runs a program",
+    "password_env": "sends a secret of yours to an address",
+    "headers_env": "sends a secret of yours to an address",
+}
+
+
+def _refuse_from_strangers(path: Path, options: ProfilerOptions) -> None:
+    """A folder from a stranger must not run or send what it likes when greenai is used there."""
+    for profiler, given in options.items():
+        for name in sorted({*_OWN_FILE_ONLY} & {*given}):
+            raise ConfigError(
+                f"{path}: profiler.{profiler}.{name} {_OWN_FILE_ONLY[name]}, so it is not taken "
+                f"from a project's file. Give it with -O {profiler}.{name}=…, or in your own "
+                "config.toml"
+            )
+
+
+def _keep_secrets_at_home(options: ProfilerOptions, origins: Mapping[str, str]) -> None:
+    """What the user's own file holds for one address is not sent to that of a project's file."""
+    for profiler, given in options.items():
+        url = Path(origins.get(f"profiler.{profiler}.url", OWN_FILE)).name
+        if url not in PROJECT_FILES:
+            continue
+        variable = f"GREENAI_{profiler.upper().replace('-', '_')}_PASSWORD"
+        if os.environ.get(variable):
+            raise ConfigError(
+                f"profiler.{profiler}.url comes from {origins[f'profiler.{profiler}.url']}, so the "
+                f"password in {variable} is not sent there. If that is meant, give "
+                f"-O {profiler}.url=…, or write the url into your own {OWN_FILE}"
+            )
+        for name in SECRETS & {*given}:
+            if Path(origins[f"profiler.{profiler}.{name}"]).name == OWN_FILE:
+                raise ConfigError(
+                    f"profiler.{profiler}.url comes from {origins[f'profiler.{profiler}.url']}, "
+                    f"so profiler.{profiler}.{name} of your own {OWN_FILE} is not sent there. "
+                    f"If that is meant, give -O {profiler}.url=…"
+                )
 
 
 def _environment_layer() -> _Layer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from greenai_core.channels import MODELLED
 from greenai_core.results import Figure, InferenceResult, MissingChannel, Report, TrainingResult
 
-from . import above_idle, figures, lessons, output, own_costs, processes
+from . import above_idle, beside, figures, lessons, output, own_costs, processes
 from .sensors import NO_SENSOR
 
 Measured = InferenceResult | TrainingResult
@@ -106,6 +106,7 @@ def text(report: Report) -> str:
     parts += above_idle.text(report, names) + processes.text(report)
     parts += lessons.text(report)
     parts.append(_channels(costs, names))
+    parts += beside.text(report, names)
     unmet = [c for c in costs if c.energy and not c.target_met]
     interrupted = [c for c in unmet if not report.complete and _precise(c)]
     if len(interrupted) < len(unmet):

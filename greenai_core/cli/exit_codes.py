@@ -15,6 +15,7 @@ from greenai_core.errors import (
     PluginError,
     PowerCapError,
     SchemaError,
+    ServiceError,
 )
 
 from .output import OutputError
@@ -29,6 +30,8 @@ OUTPUT = 6
 REPORT = 7
 WORSE = 8
 """``compare --fail-if-worse``: a model uses more energy than the first. No error."""
+SERVICE = 9
+"""A grading service did not answer or refused; the runs are in the spool."""
 WRAPPER_FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -48,6 +51,7 @@ _KINDS: tuple[tuple[type[Exception], int], ...] = (
     (ComparisonError, REPORT),
     (GradeError, REPORT),
     (SchemaError, REPORT),
+    (ServiceError, SERVICE),
 )
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 

@@ -91,7 +91,7 @@ def command(
         output.complain(f"there is no script {script}. Check the path")
         click.get_current_context().exit(exit_codes.NOT_FOUND)
     job = Job((script, *arguments), grader, settings.idle_time, flags["units"], flags["unit"])
-    with sensors.opened(settings) as session:
+    with sensors.opened(settings, observe=True) as session:
         before = idle(session, settings.idle_time, "before the script")
         window = session.window("script")
         utilisation(session)

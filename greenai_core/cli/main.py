@@ -27,7 +27,10 @@ COMMANDS = {
     "compare": ("compare", "Which of several models uses less energy, and by how much."),
     "train": ("train", "Joules, seconds and watts of training: a step, or whole epochs."),
     "measure": ("measure", "The energy of any command."),
+    "record": ("record", "Sensors to a file, row by row; and windows of such files."),
     "grade": ("grade", "The energy of a Python script above idle, and its grade."),
+    "sync": ("sync", "Send the runs that a grading service did not get yet."),
+    "scale": ("scale", "Scales that grades are given on: list, show, build."),
     "calibrate": ("calibrate", "Compare a sensor with a wattmeter, so that its joules are known."),
     "explain": ("explain", "Where figures come from, and what makes them uncertain."),
     "export": ("export", "A report as CSV, Markdown or JSON."),
@@ -113,7 +116,7 @@ def cli(context: click.Context) -> None:
 
     Results go to stdout, everything else to stderr; --json is for machines.
     Exit codes: 0 fine, 2 usage, 3 plugin, 4 model, 5 sensor, 6 output, 7 report,
-    8 worse (compare --fail-if-worse).
+    8 worse (compare --fail-if-worse), 9 grading service.
     """  # noqa: D301  # click takes \b for "keep these lines"
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -164,11 +167,16 @@ def _run(arguments: list[str]) -> int:
         abandon_stdout()
         return exit_codes.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  # the last stop: one line instead of a traceback
-        return _failed(error, state, command)
+        return _failed(error, state, _wraps(command, arguments))
     return exit_codes.OK
 
 
-def _failed(error: Exception, state: State, command: str | None) -> int:
+def _wraps(command: str | None, arguments: Sequence[str]) -> bool:
+    """Whether the exit code was to be that of another program."""
+    return command in WRAPPERS or (command == "record" and "--" in arguments)
+
+
+def _failed(error: Exception, state: State, wraps: bool) -> int:
     """Tell the error; its exit code."""
     if state.debug:
         note("".join(traceback.format_exception(error)).rstrip())
@@ -179,7 +187,7 @@ def _failed(error: Exception, state: State, command: str | None) -> int:
         note(error.format_message())
         return code
     complain(message(error))
-    return exit_codes.WRAPPER_FAILED if command in WRAPPERS else code
+    return exit_codes.WRAPPER_FAILED if wraps else code
 
 
 def message(error: Exception) -> str:

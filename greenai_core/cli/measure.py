@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from greenai_core.errors import ConfigError
 from greenai_core.kept_windows import KeptWindows
+from greenai_core.process_shares import ProcessTimes
 from greenai_core.results import CommandResult
 from greenai_core.spans import Window
 
@@ -32,6 +36,11 @@ from .places import check_file
     is_flag=True,
     help="Do not wait, after the command, for the next value of a slow counter (0.1 s on a GPU). "
     "Short commands are known less well then.",
+)
+@click.option(
+    "--by-process",
+    is_flag=True,
+    help="Split the energy over processes, by CPU time: a model, beside the measured total.",
 )
 @click.option(
     "--json",
@@ -58,23 +67,33 @@ def command(program: tuple[str, ...], out: str | None, as_json: bool, **flags: A
       greenai measure --out build.json -- make -j8
       greenai measure --json -- ./quiet-job | jq .results[0].gross.energy_j
       greenai measure -p rapl -- python train.py --epochs 3
+      greenai measure --by-process -- mpirun -n 4 ./solver
     """  # noqa: D301  # click takes \b for "keep these lines"
     settings = options.configuration(flags).settings
     file = None if out is None else check_file(out, "--out")
     if flags["raw"] and file is None:
         raise ConfigError("--raw keeps readings beside the report: give --out FILE too")
-    with sensors.opened(settings, edge_wait=not flags["no_edge_wait"]) as session:
+    with sensors.opened(settings, edge_wait=not flags["no_edge_wait"], observe=True) as session:
         session.await_edges()
         window = session.window("command")
         spent_s = time.process_time()
-        code = run_in(window, program)
+        following = (
+            ProcessTimes([source.profiler for source in session.sources], session.clock)
+            if flags["by_process"]
+            else None
+        )
+        with following or contextlib.nullcontext():
+            code = run_in(window, program, following.follow if following else None)
         spent_s = time.process_time() - spent_s
         try:
-            notes = session.notes()
+            notes, gross = session.notes(), window.result
+            if following is not None:
+                gross = replace(gross, by_process=following.splits(gross, session.channels))
+                notes += following.notes
             result = CommandResult(
                 command=program,
                 exit_code=code,
-                gross=window.result,
+                gross=gross,
                 idle_power_w=None,
                 net_energy_j=None,
                 idle_share=None,
@@ -94,8 +113,17 @@ def command(program: tuple[str, ...], out: str | None, as_json: bool, **flags: A
     click.get_current_context().exit(code)
 
 
-def run_in(window: Window, program: tuple[str, ...]) -> int:
+def run_in(
+    window: Window,
+    program: tuple[str, ...],
+    started: Callable[[int, tuple[str, ...]], None] | None = None,
+) -> int:
     """Run a program inside a window; a sensor that fails does not change its exit code.
+
+    Args:
+        window: whose energy is the program's.
+        program: with its arguments.
+        started: told its PID and command when it runs.
 
     Raises:
         Exit: it could not be started.
@@ -103,7 +131,7 @@ def run_in(window: Window, program: tuple[str, ...]) -> int:
     code = None
     try:
         with window:
-            code = child.run(program)
+            code = child.run(program, lambda pid: started(pid, program) if started else None)
     except child.CannotStartError as error:
         output.complain(str(error))
         raise click.exceptions.Exit(error.code) from error

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from greenai_core import registry
 from greenai_core.channels import Channel
 from greenai_core.errors import ConfigError, PluginError
 from greenai_core.loop import LoopSettings
+from greenai_core.results import Skipped
 from greenai_core.session import Session
 
 from . import calibrations
 from .config import Settings, public
 from .output import note
 
+MOST_NAMED = 3
+"""So many profilers that are not used are named; of more a machine has no hardware, mostly."""
+
 
 @contextlib.contextmanager
-def opened(settings: Settings, raw: bool = False, edge_wait: bool = True) -> Iterator[Session]:
+def opened(
+    settings: Settings, raw: bool = False, edge_wait: bool = True, observe: bool = False
+) -> Iterator[Session]:
     """The sensors that the settings ask for, open.
 
     Args:
         settings: which they are.
         raw: whether the session keeps its readings.
         edge_wait: see ``Session``.
+        observe: likewise.
 
     Raises:
         PluginError: one that was asked for by name does not work.
         NoSensorError: none works.
         ConfigError: an option has a value that its profiler refuses.
     """
-    session = session_for(settings, raw, edge_wait)
+    session = session_for(settings, raw, edge_wait, observe)
     try:
         session.open()
     except (TypeError, ValueError) as error:
@@ -46,7 +53,9 @@ def opened(settings: Settings, raw: bool = False, edge_wait: bool = True) -> Ite
         session.close()
 
 
-def session_for(settings: Settings, raw: bool = False, edge_wait: bool = True) -> Session:
+def session_for(
+    settings: Settings, raw: bool = False, edge_wait: bool = True, observe: bool = False
+) -> Session:
     """A session, not yet open; arguments as ``opened``.
 
     Raises:
@@ -59,7 +68,12 @@ def session_for(settings: Settings, raw: bool = False, edge_wait: bool = True) -
     wanted = "auto" if settings.profilers == ("auto",) else settings.profilers
     stored = calibrations.usable(settings)
     return Session(
-        wanted, options=settings.profiler, calibrations=stored, raw=raw, edge_wait=edge_wait
+        wanted,
+        options=settings.profiler,
+        calibrations=stored,
+        raw=raw,
+        edge_wait=edge_wait,
+        observe=observe,
     )
 
 
@@ -87,9 +101,21 @@ def _check_options(profiler: str, given: Mapping[str, Any]) -> None:
 def tell_skipped(session: Session) -> None:
     """One line on stderr: which sensors ``auto`` left out."""
     used = {source.profiler.name for source in session.sources}
-    names = dict.fromkeys(s.profiler for s in session.skipped if s.profiler not in used)
-    if names:
-        note(f"greenai: not used: {', '.join(names)} (`greenai devices` tells why)")
+    tell_not_used([s for s in session.skipped if s.profiler not in used])
+
+
+def tell_not_used(skipped: Iterable[Skipped]) -> None:
+    """One line on stderr: those that lack a permission by name, and what else there is."""
+    reasons = {s.profiler: s.reason for s in skipped}
+    denied = [name for name, reason in reasons.items() if "permission" in reason]
+    others = [name for name in reasons if name not in denied]
+    told = [f"no permission for {', '.join(denied)}"] if denied else []
+    if len(others) > MOST_NAMED:
+        told.append(f"{len(others)} profilers not used")
+    elif others:
+        told.append(f"not used: {', '.join(others)}")
+    if told:
+        note(f"greenai: {'; '.join(told)} (`greenai devices` tells why)")
 
 
 def all_modelled(channels: Sequence[Channel]) -> bool:

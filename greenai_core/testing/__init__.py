@@ -12,11 +12,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .amdsmi import AmdSmiSimulator as AmdSmiSimulator
+    from .amdsmi import SimulatedAmdBoard as SimulatedAmdBoard
+    from .bmc import FakeBmc as FakeBmc
     from .clock import VirtualClock as VirtualClock
     from .controls import SimulatedLimiter as SimulatedLimiter
     from .controls import SimulatedTelemetry as SimulatedTelemetry
     from .exporter_suite import ExporterConformance as ExporterConformance
     from .grader_suite import GraderConformance as GraderConformance
+    from .grading_server import GradingServer as GradingServer
     from .hardware import Fails as Fails
     from .hardware import Fault as Fault
     from .hardware import Gives as Gives
@@ -36,6 +40,10 @@ if TYPE_CHECKING:
     from .nvml import NvmlSimulator as NvmlSimulator
     from .nvml_board import Pulses as Pulses
     from .nvml_board import SimulatedBoard as SimulatedBoard
+    from .perf_events import PerfEventSimulator as PerfEventSimulator
+    from .power_pmu import PmuMeter as PmuMeter
+    from .power_pmu import PowerPmu as PowerPmu
+    from .omegawatt import SimulatedOmegawatt as SimulatedOmegawatt
     from .powercap import PowercapTree as PowercapTree
     from .powercap import Zone as Zone
     from .profiler_suite import CounterConformance as CounterConformance
@@ -55,15 +63,20 @@ if TYPE_CHECKING:
     from .simulated import SimulatedPowerProfiler as SimulatedPowerProfiler
     from .simulated import SimulatedStreamProfiler as SimulatedStreamProfiler
     from .simulated import SimulatedWindowProfiler as SimulatedWindowProfiler
+    from .sysfs import Number as Number
+    from .sysfs import SysfsTree as SysfsTree
     from .telemetry_suite import TelemetryConformance as TelemetryConformance
     from .wattmeters import FakeWattmeter as FakeWattmeter
     from .work import SimulatedWork as SimulatedWork
 
 _HOMES = {
+    "amdsmi": ("AmdSmiSimulator", "SimulatedAmdBoard"),
+    "bmc": ("FakeBmc",),
     "clock": ("VirtualClock",),
     "controls": ("SimulatedLimiter", "SimulatedTelemetry"),
     "exporter_suite": ("ExporterConformance",),
     "grader_suite": ("GraderConformance",),
+    "grading_server": ("GradingServer",),
     "hardware": (
         "Fails", "Fault", "Gives", "Jumps", "Latch", "Resets", "SimulatedCounter",
         "SimulatedGauge", "Slow", "Sticks", "nvml_counter", "power_gauge", "rapl_counter",
@@ -73,6 +86,9 @@ _HOMES = {
     "model_suite": ("ModelConformance",),
     "nvml": ("NvmlSimulator",),
     "nvml_board": ("Pulses", "SimulatedBoard"),
+    "perf_events": ("PerfEventSimulator",),
+    "power_pmu": ("PmuMeter", "PowerPmu"),
+    "omegawatt": ("SimulatedOmegawatt",),
     "powercap": ("PowercapTree", "Zone"),
     "profiler_suite": (
         "CounterConformance", "PowerConformance", "StreamConformance", "WindowConformance",
@@ -85,6 +101,7 @@ _HOMES = {
         "SimulatedCounterProfiler", "SimulatedPowerProfiler", "SimulatedStreamProfiler",
         "SimulatedWindowProfiler",
     ),
+    "sysfs": ("Number", "SysfsTree"),
     "telemetry_suite": ("TelemetryConformance",),
     "wattmeters": ("FakeWattmeter",),
     "work": ("SimulatedWork",),

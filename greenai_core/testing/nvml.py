@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from greenai_core.clock import SYSTEM_CLOCK, Clock
 from greenai_core.errors import PluginUnavailable
 
+from .clock import hold
 from .nvml_board import SimulatedBoard, configuration
 
 if TYPE_CHECKING:
@@ -45,15 +46,19 @@ MAX_STEPS = 1024
 HISTORY_S = 10.0
 """The boards have been on for so long when the simulator begins."""
 
-_HEAD = struct.Struct("@dIIII")
+_HEAD = struct.Struct("@ddddIIIi")
 _STEP = struct.Struct("@dd")
 _CONTROL_BYTES = _HEAD.size + MAX_STEPS * _STEP.size
-_LIMIT_OFFSET = 8
-_STEPS_OFFSET = 12
-_FLAGS_OFFSET = 16
+_LOST_OFFSET, _FROZEN_OFFSET, _RESET_OFFSET, _LATENCY_OFFSET = 0, 8, 16, 24
+_LIMIT_OFFSET = 32
+_STEPS_OFFSET = 36
+_FLAGS_OFFSET = 40
+_CODE_OFFSET = 44
 _FORBIDDEN = 1
 _STUBBORN = 2
+_ZERO = 4
 _CLOCK = ctypes.CFUNCTYPE(ctypes.c_double)
+_SLEEP = ctypes.CFUNCTYPE(None, ctypes.c_double)
 
 
 def compiler() -> str | None:
@@ -138,7 +143,8 @@ class NvmlSimulator:
         self._steps = [[] for _ in self.boards]
         for index, board in enumerate(self.boards):
             limit = round(board.default_w * 1000)
-            _HEAD.pack_into(self._control, index * _CONTROL_BYTES, math.inf, limit, 0, 0, 0)
+            start = math.inf, math.inf, -math.inf, 0.0, limit, 0, 0, 0
+            _HEAD.pack_into(self._control, index * _CONTROL_BYTES, *start)
             self.set_power(index, board.watts, at=self.origin)
         (folder / "boards.txt").write_text(self._configuration(control), encoding="utf-8")
         return self
@@ -180,6 +186,10 @@ class NvmlSimulator:
         self._library = ctypes.CDLL(str(build_library()))
         clock = _CLOCK() if self.clock is SYSTEM_CLOCK else _CLOCK(self.clock.now)
         self._library.nvmlSimulatorClock(clock)
+        sleep = (
+            _SLEEP() if self.clock is SYSTEM_CLOCK else _SLEEP(functools.partial(hold, self.clock))
+        )
+        self._library.nvmlSimulatorSleep(sleep)
         # What pynvml itself does when it loads the driver's library by its name; a
         # machine that has one may have loaded it before.
         pynvml.nvmlLib = self._library
@@ -190,6 +200,7 @@ class NvmlSimulator:
             while self.initialised:
                 pynvml.nvmlShutdown()
             self._library.nvmlSimulatorClock(_CLOCK())
+            self._library.nvmlSimulatorSleep(_SLEEP())
             pynvml.nvmlLib = before
             pynvml._nvmlGetFunctionPointer_cache.clear()
             _unload(self._library)
@@ -234,7 +245,30 @@ class NvmlSimulator:
     def lose(self, board: int, *, at: float | None = None) -> None:
         """Let a board fall off the bus, now or at an instant."""
         at = self.clock.now() if at is None else at
-        struct.pack_into("@d", self._mapped(), board * _CONTROL_BYTES, at)
+        self._put("@d", board, _LOST_OFFSET, at)
+
+    def fail(self, board: int, code: int) -> None:
+        """Let every call on the board give this error code from now on; 0 heals it."""
+        self._put("@i", board, _CODE_OFFSET, code)
+
+    def freeze(self, board: int) -> None:
+        """Let the board show the energy and power of this instant from now on."""
+        self._put("@d", board, _FROZEN_OFFSET, self.clock.now())
+
+    def reset(self, board: int) -> None:
+        """Let the energy counter begin at 0 again, as when the driver is loaded anew."""
+        self._put("@d", board, _RESET_OFFSET, self.clock.now())
+
+    def zero(self, board: int) -> None:
+        """Let the board show 0 J and 0 W from now on."""
+        self._flag(board, _ZERO)
+
+    def slow_down(self, board: int, seconds: float) -> None:
+        """Let every read of the board's energy or power take so much longer from now on."""
+        self._put("@d", board, _LATENCY_OFFSET, seconds)
+
+    def _put(self, kind: str, board: int, offset: int, value: float) -> None:
+        struct.pack_into(kind, self._mapped(), board * _CONTROL_BYTES + offset, value)
 
     def forbid(self, board: int) -> None:
         """Take away the permission to set the power limit."""
@@ -259,6 +293,10 @@ class NvmlSimulator:
     def energy(self, board: int, start: float, end: float) -> float:
         """What the board really used between two instants, J."""
         return self._since_origin(board, end) - self._since_origin(board, start)
+
+    def module_energy(self, board: int, start: float, end: float) -> float:
+        """What its module really used between two instants, the board included, J."""
+        return self.energy(board, start, end) + (self.boards[board].module_w or 0.0) * (end - start)
 
     def _since_origin(self, board: int, instant: float) -> float:
         steps = [*self._steps[board], (math.inf, 0.0)]

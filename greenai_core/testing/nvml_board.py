@@ -39,6 +39,10 @@ class SimulatedBoard:
             than ``power_period_s`` for a sensor that looks only part of the time.
         gain: what NVML shows over what is true.
         counter_gain: what the energy counter shows over what the power adds up to.
+        module_w: power of all else on the module that the board shares with a CPU; None
+            for a board by itself.
+        counts_module: whether the energy counter is that of the module, as on GH200.
+        module_is_board: whether a board by itself tells its own power as its module's.
         start_j: what the counter showed at the origin.
         energy_counter: whether the board has one.
         instant_power: whether the driver has the instant power field.
@@ -48,14 +52,17 @@ class SimulatedBoard:
         pci_device: its PCI device id (0x20b0 A100, 0x2204 RTX 3090, 0x2335 H200).
         low_w, default_w, high_w: the power limits.
         mig_instances: UUIDs of its instances; MIG is on when there are any.
-        utilisation: in %.
+        utilisation, memory_utilisation: in %.
         memory_total, memory_used: in bytes.
         temperature: in °C.
-        clock_mhz: of every clock.
+        clock_mhz: of every clock but that of the memory.
+        memory_clock_mhz: of the memory.
         throttling: NVML's reasons, as bits.
         process: PID of a program that uses the board; 0 for none.
+        process_shares: PID -> % of the time in which it used the board.
         latency_s: how long each call takes.
-        faults: NVML function, or ``field:<number>`` -> error code it gives.
+        faults: NVML function, ``field:<number>``, or ``field:<number>:1`` for the module's
+            -> error code it gives.
     """
 
     watts: float = 100.0
@@ -68,6 +75,9 @@ class SimulatedBoard:
     power_seen_s: float = 0.0
     gain: float = 1.0
     counter_gain: float = 1.0
+    module_w: float | None = None
+    counts_module: bool = True
+    module_is_board: bool = False
     start_j: float = 12345.678
     energy_counter: bool = True
     instant_power: bool = True
@@ -79,12 +89,15 @@ class SimulatedBoard:
     high_w: float = 700.0
     mig_instances: Sequence[str] = ()
     utilisation: int = 40
+    memory_utilisation: int = 20
     memory_total: int = 150_754_820_096
     memory_used: int = 1_073_741_824
     temperature: int = 45
     clock_mhz: int = 1980
+    memory_clock_mhz: int = 2619
     throttling: int = 0
     process: int = 0
+    process_shares: Mapping[int, int] = field(default_factory=dict)
     latency_s: float = 0.0
     faults: Mapping[str, int] = field(default_factory=dict)
 
@@ -125,12 +138,18 @@ def configuration(board: SimulatedBoard) -> list[str]:
         "memory_used": board.memory_used,
         "temperature": board.temperature,
         "clock_mhz": board.clock_mhz,
+        "memory_utilisation": board.memory_utilisation,
+        "memory_clock_mhz": board.memory_clock_mhz,
+        "module_watts": board.module_w or 0.0,
+        "module_scope": int(board.module_w is not None or board.module_is_board),
+        "counts_module": int(board.module_w is not None and board.counts_module),
         "throttling": board.throttling,
         "process": board.process,
         "process_memory": board.memory_used if board.process else 0,
     }
     return [
         *(f"{key} {value}" for key, value in figures.items()),
+        *(f"process_share {pid} {share}" for pid, share in board.process_shares.items()),
         *(f"mig_uuid {uuid}" for uuid in board.mig_instances),
         *(f"fail {call} {code}" for call, code in faults.items()),
     ]

@@ -19,22 +19,28 @@ enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4,
     NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, VERSION_MISMATCH = 25,
 };
-enum { MAX_BOARDS = 16, MAX_FAULTS = 16, MAX_MIG = 7, MAX_STEPS = 1024, TEXT = 96 };
+enum { MAX_BOARDS = 16, MAX_FAULTS = 16, MAX_MIG = 7, MAX_PROCESSES = 16, MAX_STEPS = 1024, TEXT = 96 };
 enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
 enum { TYPE_UNSIGNED_INT = 1, TYPE_UNSIGNED_LONG_LONG = 3 };
 
-enum { FORBIDDEN = 1, STUBBORN = 2 };
+enum { FORBIDDEN = 1, STUBBORN = 2, ZERO = 4 };
 
 /* Shared with nvml.py; all times are CLOCK_MONOTONIC seconds. */
 struct control {
     double lost_at;
+    double frozen_at; /* energy and power stand still from then on */
+    double reset_at;  /* the counter began again at 0 */
+    double latency;   /* of each read of energy or power, beside the board's own */
     uint32_t limit_mw;
     uint32_t steps; /* written after the step itself, so no half-written one is read */
-    uint32_t flags, unused;
+    uint32_t flags;
+    int32_t code; /* of each call from now on; 0 for success */
     struct { double time, watts; } step[MAX_STEPS];
 };
 
 struct fault { char where[TEXT]; int code; };
+
+struct sample { unsigned pid; unsigned long long time_us; unsigned sm, memory, encoder, decoder; };
 
 struct board;
 struct device { struct board *board; int mig; };
@@ -42,11 +48,13 @@ struct device { struct board *board; int mig; };
 struct board {
     char uuid[TEXT], name[TEXT], mig_uuid[MAX_MIG][TEXT];
     double update_period, phase, gain, counter_gain, power_period, power_seen, latency;
-    double pulse_watts, pulse_period, pulse_duty;
+    double pulse_watts, pulse_period, pulse_duty, module_watts;
     unsigned long long start_mj, memory_total, memory_used, throttling, process_memory;
     unsigned low_mw, default_mw, high_mw, utilisation, temperature, clock_mhz, architecture;
-    unsigned pci_device, process, usage_averages, mig_mode;
-    int migs, faults;
+    unsigned pci_device, process, usage_averages, mig_mode, memory_utilisation, memory_clock_mhz;
+    unsigned module_scope, counts_module;
+    int migs, faults, samples;
+    struct sample sample[MAX_PROCESSES];
     struct fault fault[MAX_FAULTS];
     struct device self, instance[MAX_MIG];
     struct control *control;
@@ -62,6 +70,17 @@ static volatile int initialised;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static double (*foreign_clock)(void);
+
+static void (*foreign_sleep)(double);
+
+/* Likewise: how time passes on that clock while a slow call is under way. */
+void nvmlSimulatorSleep(void (*pass)(double)) { foreign_sleep = pass; }
+
+static void pass_time(double seconds) {
+    if (seconds <= 0) return;
+    if (foreign_sleep) foreign_sleep(seconds);
+    else usleep((useconds_t)(1e6 * seconds));
+}
 
 /* Lets a test bring a clock of its own; NULL for the system's. Not of NVML. */
 void nvmlSimulatorClock(double (*clock)(void)) { foreign_clock = clock; }
@@ -112,21 +131,28 @@ static double latched(double t, double period, double phase) {
     return origin + phase + floor((t - origin - phase) / period) * period;
 }
 
+/* The instant whose figures a board shows. */
+static double shown(const struct board *b) { return fmin(now(), b->control->frozen_at); }
+
 static unsigned long long counter_mj(const struct board *b) {
-    double t = latched(now(), b->update_period, b->phase);
-    return b->start_mj + (unsigned long long)(1e3 * b->gain * b->counter_gain * energy(b, t));
+    double t = latched(shown(b), b->update_period, b->phase), since = b->control->reset_at;
+    double joules = energy(b, t) - (since > origin ? energy(b, fmin(since, t)) : 0.0);
+    if (b->counts_module) joules += b->module_watts * fmax(t - fmax(since, origin), 0.0);
+    if (b->control->flags & ZERO) return 0;
+    return (since > origin ? 0 : b->start_mj) + (unsigned long long)(1e3 * b->gain * b->counter_gain * joules);
 }
 
 static unsigned instant_mw(const struct board *b) {
-    double t = latched(now(), b->power_period, b->phase);
+    double t = latched(shown(b), b->power_period, b->phase);
     double seen = b->power_seen;
     double watts = seen > 0 ? (energy(b, t) - energy(b, t - seen)) / seen : power(b, t);
-    return (unsigned)(1e3 * b->gain * watts);
+    return b->control->flags & ZERO ? 0 : (unsigned)(1e3 * b->gain * watts);
 }
 
 static unsigned average_mw(const struct board *b) {
-    double t = latched(now(), b->power_period, b->phase);
-    return (unsigned)(1e3 * b->gain * (energy(b, t) - energy(b, t - 1.0)));
+    double t = latched(shown(b), b->power_period, b->phase);
+    double watts = b->control->flags & ZERO ? 0.0 : energy(b, t) - energy(b, t - 1.0);
+    return (unsigned)(1e3 * b->gain * watts);
 }
 
 /* The configuration */
@@ -153,7 +179,7 @@ static void read_board(struct board *b, const char *key, const char *value) {
         {"counter_gain", &b->counter_gain}, {"power_period", &b->power_period},
         {"power_seen", &b->power_seen}, {"latency", &b->latency},
         {"pulse_watts", &b->pulse_watts}, {"pulse_period", &b->pulse_period},
-        {"pulse_duty", &b->pulse_duty},
+        {"pulse_duty", &b->pulse_duty}, {"module_watts", &b->module_watts},
     };
     struct { const char *key; unsigned *at; } counts[] = {
         {"low_mw", &b->low_mw}, {"default_mw", &b->default_mw}, {"high_mw", &b->high_mw},
@@ -161,6 +187,9 @@ static void read_board(struct board *b, const char *key, const char *value) {
         {"clock_mhz", &b->clock_mhz}, {"architecture", &b->architecture},
         {"process", &b->process}, {"usage_averages", &b->usage_averages},
         {"mig_mode", &b->mig_mode}, {"pci_device", &b->pci_device},
+        {"memory_utilisation", &b->memory_utilisation},
+        {"memory_clock_mhz", &b->memory_clock_mhz},
+        {"module_scope", &b->module_scope}, {"counts_module", &b->counts_module},
     };
     struct { const char *key; unsigned long long *at; } longs[] = {
         {"start_mj", &b->start_mj}, {"memory_total", &b->memory_total},
@@ -177,6 +206,10 @@ static void read_board(struct board *b, const char *key, const char *value) {
     if (!strcmp(key, "mig_uuid") && b->migs < MAX_MIG) {
         b->instance[b->migs] = (struct device){b, b->migs};
         snprintf(b->mig_uuid[b->migs++], TEXT, "%s", value);
+    }
+    if (!strcmp(key, "process_share") && b->samples < MAX_PROCESSES) {
+        struct sample *s = &b->sample[b->samples];
+        b->samples += sscanf(value, "%u %u", &s->pid, &s->sm) == 2;
     }
     if (!strcmp(key, "fail") && b->faults < MAX_FAULTS) {
         struct fault *f = &b->fault[b->faults];

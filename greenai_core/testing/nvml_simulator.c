@@ -27,8 +27,11 @@ static int enter(const struct device *d, const char *call, int also_mig) {
     for (int i = 0; i < board_count; i++)
         known |= (const char *)d >= (char *)&boards[i] && (const char *)d < (char *)(&boards[i] + 1);
     if (!known) return INVALID_ARGUMENT;
-    if (d->board->latency > 0) usleep((useconds_t)(1e6 * d->board->latency));
+    int reads = !strcmp(call, "nvmlDeviceGetTotalEnergyConsumption") ||
+                !strcmp(call, "nvmlDeviceGetPowerUsage") || !strcmp(call, "nvmlDeviceGetFieldValues");
+    pass_time(d->board->latency + (reads ? d->board->control->latency : 0.0));
     if (now() >= d->board->control->lost_at) return GPU_IS_LOST;
+    if (d->board->control->code) return d->board->control->code;
     if (d->mig >= 0 && !also_mig) return NOT_SUPPORTED;
     return planned(d->board->fault, d->board->faults, call);
 }
@@ -188,6 +191,8 @@ int nvmlDeviceSetPowerManagementLimit(struct device *d, unsigned limit_mw) {
     return SUCCESS;
 }
 
+enum { GPU_SCOPE = 0, MODULE_SCOPE = 1 };
+
 struct field {
     uint32_t id, scope;
     int64_t time_us, latency_us;
@@ -199,15 +204,17 @@ int nvmlDeviceGetFieldValues(struct device *d, int count, struct field *fields) 
     CALL(enter(d, __func__, 0));
     for (struct field *f = fields; f < fields + count; f++) {
         char where[TEXT];
-        snprintf(where, sizeof where, "field:%u", f->id);
-        f->code = planned(d->board->fault, d->board->faults, where);
+        const struct board *b = d->board;
+        unsigned module_mw = f->scope ? (unsigned)(1e3 * b->gain * b->module_watts) : 0;
+        snprintf(where, sizeof where, f->scope ? "field:%u:%u" : "field:%u", f->id, f->scope);
+        f->code = planned(b->fault, b->faults, where);
         f->type = f->id == FIELD_ENERGY ? TYPE_UNSIGNED_LONG_LONG : TYPE_UNSIGNED_INT;
         f->value.ull = 0;
         if (f->code) continue;
-        if (f->scope != 0) f->code = NOT_SUPPORTED; /* the board is all that there is */
-        else if (f->id == FIELD_ENERGY) f->value.ull = counter_mj(d->board);
-        else if (f->id == FIELD_POWER_INSTANT) f->value.ui = instant_mw(d->board);
-        else if (f->id == FIELD_POWER_AVERAGE) f->value.ui = average_mw(d->board);
+        if (f->scope > MODULE_SCOPE || (f->scope && !b->module_scope)) f->code = NOT_SUPPORTED;
+        else if (f->id == FIELD_POWER_INSTANT) f->value.ui = instant_mw(b) + module_mw;
+        else if (f->id == FIELD_POWER_AVERAGE) f->value.ui = average_mw(b) + module_mw;
+        else if (f->id == FIELD_ENERGY && !f->scope) f->value.ull = counter_mj(b);
         else f->code = NOT_SUPPORTED;
     }
     return SUCCESS;
@@ -227,7 +234,7 @@ FIGURE(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, b->throttl
 
 int nvmlDeviceGetUtilizationRates(struct device *d, struct utilisation *rates) {
     CALL(enter(d, __func__, 0));
-    *rates = (struct utilisation){d->board->utilisation, d->board->utilisation / 2};
+    *rates = (struct utilisation){d->board->utilisation, d->board->memory_utilisation};
     return SUCCESS;
 }
 
@@ -262,9 +269,11 @@ int nvmlDeviceGetTemperatureV(struct device *d, struct temperature *temperature)
     return temperature->sensor == 0 ? SUCCESS : INVALID_ARGUMENT;
 }
 
+enum { MEMORY_CLOCK = 2 };
+
 int nvmlDeviceGetClockInfo(struct device *d, int type, unsigned *mhz) {
     CALL(enter(d, __func__, 0));
-    *mhz = d->board->clock_mhz;
+    *mhz = type == MEMORY_CLOCK ? d->board->memory_clock_mhz : d->board->clock_mhz;
     return type >= 0 && type < 4 ? SUCCESS : INVALID_ARGUMENT;
 }
 
@@ -276,5 +285,21 @@ int nvmlDeviceGetComputeRunningProcesses_v3(struct device *d, unsigned *count,
     *count = b->process ? 1 : 0;
     if (*count > room) return INSUFFICIENT_SIZE;
     if (*count) *processes = (struct process){b->process, b->process_memory, ~0u, ~0u};
+    return SUCCESS;
+}
+
+/* One sample for each process and second in which it used the board, as drivers give them. */
+int nvmlDeviceGetProcessUtilization(struct device *d, struct sample *samples, unsigned *count,
+                                    unsigned long long last_seen_us) {
+    CALL(enter(d, __func__, 0));
+    const struct board *b = d->board;
+    unsigned room = *count;
+    unsigned long long time_us = 1000000ull * (unsigned long long)floor(now());
+    if (b->mig_mode) return NOT_SUPPORTED;
+    if (!b->samples || time_us <= last_seen_us) return NOT_FOUND;
+    *count = (unsigned)b->samples;
+    if (!samples || room < *count) return INSUFFICIENT_SIZE;
+    memcpy(samples, b->sample, *count * sizeof *samples);
+    for (unsigned i = 0; i < *count; i++) samples[i].time_us = time_us;
     return SUCCESS;
 }

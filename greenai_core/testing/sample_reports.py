@@ -15,6 +15,7 @@ from greenai_core.results import (
     ComparisonResult,
     DataWait,
     EnergyRatio,
+    EnergySplit,
     EpochResult,
     FailedModel,
     Figure,
@@ -22,6 +23,8 @@ from greenai_core.results import (
     InferenceResult,
     MissingChannel,
     ModelSummary,
+    Observed,
+    ProcessShare,
     Quad,
     Repetition,
     Report,
@@ -72,6 +75,28 @@ _MODEL = ModelSummary("models/réseau, v1|2.onnx", "onnx", "cpu", ("x (1x3, floa
 _PARAMETERS = ParameterCount(trainable=30, non_trainable=4, bytes=136)
 
 
+_OBSERVED = (
+    Observed("host", "utilisation", "%", 9, 40.0, 10.0, 90.0),
+    Observed("gpu:GPU-1", "throttling", "bits", 9, reasons=("power cap",), bits=0x5),
+)
+
+
+_BY_PROCESS = (
+    EnergySplit(
+        component="cpu",
+        channels=(ID,),
+        energy_j=1.0,
+        low_j=0.9,
+        high_j=1.1,
+        basis="modelled: split by CPU time",
+        shares=(
+            ProcessShare("process", 0.7, 0.4, 1.0, 2.5, 0.5, 4242, "python", "python a.py", True),
+            ProcessShare("idle", 0.3, 0.0, 0.6, None, name="idle"),
+        ),
+    ),
+)
+
+
 def _missing(known: bool) -> tuple[MissingChannel, ...]:
     return () if known else (MissingChannel(ID, "the sensor vanished"),)
 
@@ -103,6 +128,7 @@ def _inference(known: bool) -> InferenceResult:
         idle_power_w=figure(3.0) if known else None,
         net_energy_per_inference_j=figure(SAMPLE_ENERGY_J - 0.3) if known else None,
         idle=(replace(_window(known), name="idle before"),) if known else (),
+        observations=_OBSERVED,
     )
 
 
@@ -135,6 +161,7 @@ def _training(known: bool) -> TrainingResult:
         energy_of_run_j=figure(2 * SAMPLE_ENERGY_J) if known else None,
         data_wait=DataWait(0.3, 0.1, 0.05 if known else None, "mean power × time"),
         epochs=(_epoch(known),),
+        observations=_OBSERVED,
     )
 
 
@@ -155,6 +182,8 @@ def _window(known: bool) -> WindowResult:
         contains=(ID,),
         channels=(channel,) if known else (),
         missing=_missing(known),
+        observations=_OBSERVED,
+        by_process=_BY_PROCESS if known else (),
     )
 
 

@@ -33,6 +33,9 @@ UNITS = {
     "memory_used": "B",
     "temperature": "°C",
     "clock": "MHz",
+    "memory_utilisation": "%",
+    "memory_clock": "MHz",
+    "power_limit": "W",
     "throttling": "bits",
 }
 """The quantities that telemetry tells, each in its one unit."""

@@ -7,10 +7,14 @@ clock, so the true energy of any stretch of time is known.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
+import re
 import threading
 from collections import deque
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +28,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 KINDS = ("shelly1", "shelly2", "tasmota")
+
+MODELS = {
+    "shelly1": ("plug", "em"),
+    "shelly2": ("switch", "pm1", "em1", "em"),
+    "tasmota": ("plug",),
+}
+"""Of each kind; the first is what it is if nothing else is asked for. ``em`` has three phases."""
+
+_RPC = {"switch": "Switch", "pm1": "PM1", "em1": "EM1", "em": "EM"}
 
 FAULTS = (
     "500",
@@ -53,6 +66,9 @@ class FakeWattmeter:
         power: watts, or a profile of the clock's seconds; it is the truth.
         channels: how many switches it has; each reports the same power.
         clock: whose time the function is given.
+        model: one of ``MODELS`` of the kind.
+        password: without which it answers with status 401; the name is ``admin``.
+        counter_gain: of its energy counter, whose true gain is 1.
     """
 
     def __init__(
@@ -62,10 +78,17 @@ class FakeWattmeter:
         *,
         channels: int = 1,
         clock: Clock = SYSTEM_CLOCK,
+        model: str = "",
+        password: str = "",
+        counter_gain: float = 1.0,
     ) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"kind {kind!r} is none of {KINDS}")
+        if kind not in KINDS or (model and model not in MODELS[kind]):
+            raise ValueError(f"kind {kind!r}, model {model!r} is none of {MODELS}")
         self.kind = kind
+        self.model = model or MODELS[kind][0]
+        self.password = password
+        self.counter_gain = counter_gain
+        self._began = clock.now()
         self.channels = channels
         self.clock = clock
         self.requests: list[str] = []
@@ -138,20 +161,80 @@ class FakeWattmeter:
         """Return when the meter is closed."""
         self._closed.wait()
 
+    def counted_j(self) -> float:
+        """What its energy counter should show now, J; 0 for a profile that has no integral."""
+        try:
+            return self.counter_gain * self.energy_j(self._began, self.clock.now())
+        except NotImplementedError:
+            return 0.0
+
     def answer(self, path: str, power: float | None) -> Any:
         """What the meter says to a request: an object, or None for not found."""
         parts = urlsplit(path)
         query = {key: unquote(values[0]) for key, values in parse_qs(parts.query).items()}
-        if self.kind == "shelly2" and parts.path == "/rpc/Switch.GetStatus":
+        if self.kind == "shelly2" and parts.path == f"/rpc/{_RPC[self.model]}.GetStatus":
             index = int(query.get("id", "0"))
-            return _shelly2(index, power) if index < self.channels else None
+            return self._shelly2(index, power) if index < self.channels else None
         if self.kind == "shelly1" and parts.path == "/status":
-            meter = {"power": power, "is_valid": True, "total": 4217}
-            return {"relays": [{"ison": True}], "meters": [meter] * self.channels}
+            return self._shelly1(power)
         if self.kind == "tasmota" and parts.path == "/cm":
+            if self.password and query.get("password") != self.password:
+                return {"WARNING": "Need user=<username>&password=<password>"}
             known = query.get("cmnd") in ("Status 8", "Status 10")
-            return _tasmota(self.channels, power) if known else {"Command": "Unknown"}
+            total_kwh = round(self.counted_j() / 3.6e6, 3)
+            return _tasmota(self.channels, power, total_kwh) if known else {"Command": "Unknown"}
         return None
+
+    def _shelly1(self, power: float | None) -> Any:
+        if self.model == "em":
+            clamp = {"power": power, "is_valid": True, "total": round(self.counted_j() / 3600, 1)}
+            return {"emeters": [clamp] * 3, "total_power": power and 3 * power}
+        meter = {"power": power, "is_valid": True, "total": int(self.counted_j() / 60)}
+        return {"relays": [{"ison": True}], "meters": [meter] * self.channels}
+
+    def _shelly2(self, index: int, power: float | None) -> Any:
+        if self.model == "em":
+            phases = {f"{phase}_act_power": power for phase in "abc"}
+            return {"id": 0, **phases, "total_act_power": power and 3 * power}
+        if self.model == "em1":
+            return {"id": index, "act_power": power, "voltage": 230.1, "calibration": "factory"}
+        total_wh = round(self.counted_j() / 3600, 3)
+        return {
+            "id": index,
+            "source": "init",
+            "output": True,
+            "apower": power,
+            "voltage": 230.1,
+            "aenergy": {"total": total_wh, "by_minute": [0.0] * 3, "minute_ts": 1654511972},
+        }
+
+    def opens(self, method: str, header: str) -> bool:
+        """Whether an ``Authorization`` header opens it: basic, or digest with SHA-256."""
+        if not self.password or self.kind == "tasmota":
+            return True
+        if self.kind == "shelly1":
+            wanted = base64.b64encode(f"admin:{self.password}".encode()).decode()
+            return header == f"Basic {wanted}"
+        found = dict(re.findall(r'(\w+)="?([^",]+)"?', header))
+        if not header.startswith("Digest ") or found.get("algorithm") != "SHA-256":
+            return False
+        secret = _sha256(f"admin:{REALM}:{self.password}")
+        asked = _sha256(f"{method}:{found.get('uri')}")
+        middle = ":".join(found.get(key, "") for key in ("nonce", "nc", "cnonce", "qop"))
+        return found.get("response") == _sha256(f"{secret}:{middle}:{asked}")
+
+    def challenge(self) -> str:
+        """The ``WWW-Authenticate`` header."""
+        if self.kind == "shelly1":
+            return f'Basic realm="{REALM}"'
+        return f'Digest qop="auth", realm="{REALM}", nonce="60dc2d0a", algorithm=SHA-256'
+
+
+REALM = "shellyplus1pm-000000000000"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _known(fault: str) -> str:
@@ -160,20 +243,9 @@ def _known(fault: str) -> str:
     return fault
 
 
-def _shelly2(index: int, power: float | None) -> Any:
-    return {
-        "id": index,
-        "source": "init",
-        "output": True,
-        "apower": power,
-        "voltage": 230.1,
-        "aenergy": {"total": 11.679, "by_minute": [0.0, 0.0, 0.0], "minute_ts": 1654511972},
-    }
-
-
-def _tasmota(channels: int, power: float | None) -> Any:
+def _tasmota(channels: int, power: float | None, total_kwh: float) -> Any:
     powers = power if channels == 1 else [power] * channels
-    energy = {"Total": 3.185, "Power": powers, "Voltage": 230}
+    energy = {"Total": total_kwh, "Power": powers, "Voltage": 230}
     return {"StatusSNS": {"Time": "2024-01-01T00:00:00", "ENERGY": energy}}
 
 
@@ -199,12 +271,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("hang", "reset"):
             self.close_connection = True
             return
+        if not meter.opens("GET", self.headers.get("Authorization", "")):
+            self._send(401, b"", "text/plain", {"WWW-Authenticate": meter.challenge()})
+            return
         power = _BAD_POWER[fault] if fault in _BAD_POWER else meter.power_w(meter.clock.now())
         content = meter.answer(self.path, power)
         if fault in ("500", "503"):
             self._send(int(fault), b"", "text/plain")
         elif fault == "moved":
-            self._send(302, b"", "text/plain", location=self.path)
+            self._send(302, b"", "text/plain", {"Location": self.path})
         elif fault == "html":
             self._send(200, b"<html><body>Please log in</body></html>", "text/html")
         elif fault == "wrong":
@@ -217,12 +292,14 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.dumps(content).encode()
             self._send(200, body[: len(body) // 2] if fault == "half" else body, "application/json")
 
-    def _send(self, status: int, body: bytes, kind: str, location: str = "") -> None:
+    def _send(
+        self, status: int, body: bytes, kind: str, more: Mapping[str, str] | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        if location:
-            self.send_header("Location", location)
+        for name, value in (more or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 

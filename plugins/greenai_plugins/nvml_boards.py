@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +89,11 @@ class Board:
     def id(self) -> str:
         """Id of its channel."""
         return f"gpu:{self.uuid}"
+
+    @property
+    def module_id(self) -> str:
+        """Id of the channel of the module that it shares with a CPU, if it does."""
+        return f"psys:module-{self.uuid}"
 
     @property
     def is_ga100(self) -> bool:
@@ -269,17 +276,25 @@ def _has_uuid(board: Board, entry: str) -> bool:
 
 
 def _visible(boards: Sequence[Board], variable: str) -> list[Board]:
-    """What CUDA makes of its variable: it stops at the first entry that it cannot find."""
+    """What CUDA makes of its variable: it stops at the first entry that it cannot find.
+
+    The first entry says whether there are numbers or UUIDs, of boards or of instances;
+    one of another kind ends the list. One that comes twice leaves no board at all.
+    """
+    entries = _entries(variable)
     chosen: list[Board] = []
-    entries = [part.strip() for part in variable.split(",")]
     for entry in entries:
-        if entry.isdecimal():
-            matches = list(boards[int(entry) : int(entry) + 1])
+        if isinstance(entry, int):
+            matches = list(boards[entry : entry + 1])
         else:
             matches = [board for board in boards if _has_uuid(board, entry)]
         if len(matches) != 1:
             break
-        chosen += [board for board in matches if board not in chosen]
+        board = matches[0]
+        if board in chosen and not str(entry).startswith("MIG-"):
+            chosen = []  # the same board by two beginnings of its UUID
+            break
+        chosen += [board] if board not in chosen else []
     if not chosen:
         raise PluginUnavailable(
             f"{CUDA_VARIABLE}={variable!r} leaves this process no GPU",
@@ -289,14 +304,27 @@ def _visible(boards: Sequence[Board], variable: str) -> list[Board]:
     return chosen
 
 
+def _entries(variable: str) -> list[int] | list[str]:
+    """The entries of CUDA's variable up to the first that is none; none if one comes twice."""
+    words = [word.strip() for word in variable.split(",")]
+    kind = next((kind for kind in ("GPU-", "MIG-") if words[0].startswith(kind)), "")
+    if kind:
+        names = list(itertools.takewhile(lambda word: word.startswith(kind), words))
+        return names if len(set(names)) == len(names) else []
+    # CUDA reads a number as C does: `2nd` is 2, and `10` is not 1.
+    found = (re.match(r"[+]?\d+", word) for word in words)
+    numbers = [int(match[0]) for match in itertools.takewhile(bool, found) if match]
+    return numbers if len(set(numbers)) == len(numbers) else []
+
+
 def _check_order(
-    boards: Sequence[Board], chosen: Sequence[Board], entries: Sequence[str], variable: str
+    boards: Sequence[Board], chosen: Sequence[Board], entries: Sequence[int | str], variable: str
 ) -> None:
     # CUDA numbers unlike boards from fastest to slowest unless told otherwise; NVML, and
     # nvidia-smi, never do. A guess would measure the wrong board.
     if (
         len(chosen) < len(boards)
-        and any(entry.isdecimal() for entry in entries)
+        and any(isinstance(entry, int) for entry in entries)
         and len({board.name for board in boards}) > 1
         and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
     ):

@@ -30,6 +30,7 @@ REST = {
     "config": [],
     "compare": ["a.tiny", "a.tiny", "-p", "sim", "--max-time", "0.4"],
     "explain": ["r.json"],
+    "record": ["-p", "sim", "--out", "rows.csv", "--duration", "0.1"],
 }
 """What each command needs beside the option; without nonsense it would work."""
 
@@ -83,6 +84,14 @@ NONSENSE = {
     "--scale": (["nothing.json", "a.tiny"], REPORT),
     "--grader": (["nosuch"], PLUGIN),
     "--to": (["nosuch"], PLUGIN),
+    "--interval": (["0", "-1", "nan", "inf", "0.0001", "4000", "often"], USAGE),
+    "--rotate-rows": (["0", "-1", "many"], USAGE),
+    "--rotate-bytes": (["0", "-1", "1.5"], USAGE),
+    "--rotate-time": (["0", "-1", "nan", "inf", "late"], USAGE),
+    "--duration": (["0", "-1", "nan", "inf", "long"], USAGE),
+    "--pid": (["0", "-1", "self", "4194305"], USAGE),
+    "--read": (["nothing.csv", "a.tiny", ""], USAGE),
+    "--from": (["1", "yesterday"], USAGE),
 }
 """Values that cannot be meant, and the exit code. An unknown plugin is told as such, and
 data that are not there are the model's input."""
@@ -96,6 +105,8 @@ UNCHECKED = {
     ("config", "--option"): "likewise",
     ("config", "--out"): "it writes nothing",
     ("devices", "--profiler"): "it tells why a profiler does not work",
+    ("record", "--format"): "of a recording, which is no plugin",
+    ("record", "--to"): "an instant, see --from",
 }
 
 

@@ -58,7 +58,7 @@ class Case:
     @property
     def shown(self) -> str:
         """The outcome in a word or a few."""
-        return self.summary or (EXACT if self.outcome == EXACT else "missing, with the reason")
+        return self.summary or (EXACT if self.outcome == EXACT else "missing")
 
 
 @dataclass(frozen=True)

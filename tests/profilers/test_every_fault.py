@@ -55,13 +55,28 @@ def test_every_case_is_tried(profiler):
 
 @pytest.mark.parametrize("profiler", BUILT_IN)
 def test_the_document_shows_the_outcomes(profiler):
+    """`python tests/profilers/test_every_fault.py` writes them into it."""
     assert row_of(profiler) in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_document_names_the_faults():
+    assert HEAD in DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_a_fault_that_cannot_be_has_a_reason():
     assert Impossible("no HTTP").shown == "–"
 
 
-if __name__ == "__main__":  # the lines for the document
-    for name in BUILT_IN:
-        print(row_of(name))
+HEAD = "| profiler | " + " | ".join(FAULTS) + " |"
+
+
+def main() -> None:
+    """Write the table into the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before = text[: text.index(HEAD)]
+    lines = [HEAD, "| --- " * (len(FAULTS) + 1) + "|", *map(row_of, BUILT_IN)]
+    DOCUMENT.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

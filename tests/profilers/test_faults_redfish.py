@@ -22,7 +22,7 @@ def fault(name):
 
 TABLE: Table = {
     "EIO": Case(fault("500"), "status 500"),
-    "EACCES": Case(fault("401"), "refuses this user"),
+    "EACCES": Case(fault("401"), "wants a password"),
     "reset": Case(fault("reset"), "does not answer"),
     "wrap": NO_COUNTER,
     "stuck": Impossible("one value for long cannot be told from a steady load"),

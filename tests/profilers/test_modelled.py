@@ -1,5 +1,6 @@
 """The model of last resort, on machines that a test describes."""
 
+import re
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from greenai_plugins.profilers.modelled import (
     MAX_W,
     MEMORY_W_PER_GIB,
     ModelledProfiler,
+    PackageLimit,
     power_limits,
     power_model,
 )
@@ -106,21 +108,25 @@ def test_cpu_time_that_steps_back_is_not_energy():
 # Which model
 
 
+def limits(*watts):
+    return [PackageLimit(power, "power limit in force") for power in watts]
+
+
 def test_given_power_goes_first():
-    model = power_model(EPYC, tdp_w=50.0, limits_w=[200.0])
+    model = power_model(EPYC, tdp_w=50.0, limits=limits(200.0))
     assert (model.max_w, model.idle_w, model.error) == (50.0, 50.0 * IDLE_SHARE, ERROR)
     assert "as given" in model.basis
 
 
 def test_limits_in_force_go_before_the_data_sheet():
-    model = power_model(EPYC, limits_w=[240.0, 240.0])
+    model = power_model(EPYC, limits=limits(240.0, 240.0))
     assert model.max_w == 480.0
     assert "power limit" in model.basis
 
 
 @pytest.mark.parametrize("limit", [0.0, 4095.9])
 def test_limits_that_mean_no_limit_are_not_believed(limit):
-    assert power_model(EPYC, limits_w=[limit, limit]).max_w == 560.0
+    assert power_model(EPYC, limits=limits(limit, limit)).max_w == 560.0
 
 
 def test_data_sheet_counts_for_each_socket():
@@ -130,7 +136,7 @@ def test_data_sheet_counts_for_each_socket():
 
 
 def test_virtual_machine_gets_its_share_and_says_so():
-    model = power_model(CLOUD, limits_w=[240.0])
+    model = power_model(CLOUD, limits=limits(240.0))
     assert model.max_w == pytest.approx(280.0 / 128 * 4)
     assert "4 virtual CPUs" in model.basis
     assert model.error == ERROR
@@ -177,8 +183,14 @@ def test_relatives_are_not_taken_for_the_listed_ones(name):
     assert find_design(name) is None
 
 
-def test_each_cpu_is_listed_once():
+def test_each_cpu_is_listed_once_with_its_source():
     assert len({design.pattern for design in DESIGNS}) == len(DESIGNS)
+    assert all(re.fullmatch(r"Intel ARK \d+|AMD, .*", design.source) for design in DESIGNS)
+
+
+def test_memory_is_known_less_well_than_the_cpu():
+    profiler, _, _ = opened()
+    assert "±80%" in profiler.channels[1].description
 
 
 @pytest.mark.parametrize("tdp", ["sixty", 0, -5, "nan", float("inf")])
@@ -197,12 +209,52 @@ def test_power_may_come_as_text():
 
 def test_limits_are_read_from_the_powercap_tree(tmp_path):
     with PowercapTree.xeon(tmp_path / "powercap") as tree:
-        assert power_limits(tree.root) == [205.0, 205.0]
+        assert power_limits(tree.root) == limits(205.0, 205.0)
     with PowercapTree.laptop(tmp_path / "laptop") as tree:
-        assert power_limits(tree.root) == [28.0]
+        assert power_limits(tree.root) == limits(28.0)
     with PowercapTree.epyc(tmp_path / "epyc") as tree:
-        assert power_limits(tree.root) == []
+        assert power_limits(tree.root) == [], "AMD's packages tell none"
     assert power_limits(tmp_path / "nothing") == []
+
+
+def zone(root, number, **files):
+    """A package as Documentation/power/powercap/powercap.rst of Linux describes it."""
+    folder = root / f"intel-rapl:{number}"
+    folder.mkdir(parents=True)
+    for name, content in {"name": f"package-{number}", "enabled": 1, **files}.items():
+        (folder / name).write_text(f"{content}\n")
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        # A desktop board that lifts the limit: 4095.875 W is the largest that fits.
+        ({"power_limit": 4095_875_000, "max_power": 125_000_000}, 125.0),
+        ({"power_limit": 0, "max_power": 125_000_000}, 125.0),
+        ({"power_limit": 253_000_000, "max_power": 125_000_000}, 253.0),
+        ({"power_limit": 253_000_000, "max_power": 125_000_000, "enabled": 0}, 125.0),
+        ({"power_limit": 4095_875_000, "max_power": 0}, None),
+        ({"power_limit": 4095_875_000}, None),
+        ({"power_limit": "nonsense"}, None),
+    ],
+)
+def test_a_limit_that_is_none_gives_way_to_the_design_power(tmp_path, told, found):
+    names = {key: f"constraint_0_{key}_uw" for key in ("power_limit", "max_power")}
+    zone(tmp_path, 0, **{names.get(key, key): value for key, value in told.items()})
+    assert [limit.power_w for limit in power_limits(tmp_path)] == ([] if found is None else [found])
+    model = power_model(UNKNOWN, limits=power_limits(tmp_path))
+    if found is None:
+        assert model.error == FALLBACK_ERROR
+    else:
+        assert model.max_w == found
+        kind = "power limit in force" if found == 253.0 else "thermal design power"
+        assert kind in model.basis
+
+
+def test_one_package_that_tells_nothing_spoils_the_sum(tmp_path):
+    zone(tmp_path, 0, constraint_0_power_limit_uw=200_000_000)
+    zone(tmp_path, 1)
+    assert power_limits(tmp_path) == []
 
 
 CPUINFO = """processor\t: {n}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from greenai_core import (
 from greenai_core.testing import VirtualClock
 from greenai_core.testing.nvml import NvmlSimulator, compiler
 from greenai_core.testing.nvml_board import SimulatedBoard
+from greenai_plugins import nvml_boards
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler, NvmlProfiler
 
 pytest.importorskip("pynvml")
@@ -64,15 +66,20 @@ ALIKE = (
         (" 1 , 2", [1, 2]),
         ("0,2,-1,1", [0, 2]),
         ("0,7,1", [0]),
-        ("1,1", [1]),
+        ("+1", [1]),
+        ("1st,2nd", [1, 2]),
         (A, [0]),
         ("GPU-bbbb", [2]),
-        ("GPU-bbbb,0", [2, 0]),
+        ("GPU-bbbb,0", [2]),
+        (f"GPU-bbbb,{A}", [2, 0]),
+        ("GPU-bbbb,MIG-7777111", [2]),
         ("0,GPU-aaaa,2", [0]),
         ("MIG-77772222-0", [1]),
         ("MIG-7777111", [1]),
         ("MIG-77771111-0,MIG-77772222-0", [1]),
         (f"MIG-{C}/1/0", [2]),
+        (f"MIG-{C}/1/0,MIG-{C}/2/0,MIG-{A}/1/0", [2, 0]),
+        ("MIG-77771111-0,GPU-bbbb", [1]),
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
@@ -89,7 +96,10 @@ def test_cuda_visible_devices(
         assert boards_of(profiler, simulator) == expected
 
 
-@pytest.mark.parametrize("variable", ["", "-1", "NoDevFiles", "7", "GPU-cccc", "GPU-aaaa", "MIG-0"])
+@pytest.mark.parametrize("variable", [
+    "", "-1", "NoDevFiles", "7", "GPU-cccc", "GPU-aaaa", "MIG-0",
+    "1,1", "1,0,1", "GPU-bbbb,GPU-bbbb", f"GPU-bbbb,{C}", "MIG-77771111-0,MIG-77771111-0",
+])  # fmt: skip
 def test_cuda_visible_devices_that_leave_none(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,3 +170,39 @@ def test_the_option_comes_before_the_variable(
 def test_a_board_that_is_not_there_is_refused(gpus: str, message: str) -> None:
     with machine(*ALIKE), pytest.raises(PluginUnavailable, match=message):
         NvmlProfiler(gpus=gpus).check_available()
+
+
+def test_a_uuid_is_cut_at_its_beginning_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``lstrip("MIG-")`` would eat the G of what follows, and any of its letters."""
+    uuid = "GPU-GIMM-0001"
+    with machine(SimulatedBoard(), SimulatedBoard(uuid=uuid)) as (simulator, clock):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"MIG-{uuid}/3/0")
+        with opened(NvmlProfiler(), clock) as profiler:
+            assert boards_of(profiler, simulator) == [1]
+        with opened(NvmlProfiler(gpus=f"gpu:{uuid}"), clock) as profiler:
+            assert boards_of(profiler, simulator) == [1]
+
+
+@pytest.mark.parametrize("variable", ["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"])
+def test_variables_of_amd_are_not_ours(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "1")
+    with machine(*ALIKE) as (simulator, clock), opened(NvmlProfiler(), clock) as profiler:
+        assert boards_of(profiler, simulator) == [0, 1, 2]
+
+
+def test_a_board_split_into_instances_is_measured_whole_and_says_so() -> None:
+    with machine(*ALIKE) as (_, clock), opened(NvmlPowerProfiler(), clock) as profiler:
+        told = ["with all its instances" in channel.description for channel in profiler.channels]
+    assert told == [False, True, False]
+
+
+@pytest.mark.torch
+def test_entries_are_read_as_pytorch_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch has its own reading of CUDA's variable, tried against the driver."""
+    cuda = pytest.importorskip("torch.cuda")
+    draw = random.Random(5)
+    parts = ["0", "1", "10", "2x", "+3", "-1", "x", "", " 4", "GPU-a", "GPU-b", "MIG-a", "MIG-b"]
+    for _ in range(500):
+        variable = ",".join(draw.choice(parts) for _ in range(draw.randint(1, 4)))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+        assert nvml_boards._entries(variable) == cuda._parse_visible_devices(), variable

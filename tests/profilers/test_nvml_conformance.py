@@ -66,7 +66,9 @@ def test_what_a_board_does_not_tell_is_absent(mode: type[Profiler]) -> None:
         opened(mode(), clock) as profiler,
     ):
         assert isinstance(profiler, Telemetry)
-        assert {quantity for _, quantity in observed(profiler)} == {"memory_used", "clock"}
+        assert {quantity for _, quantity in observed(profiler)} == {
+            "memory_used", "clock", "memory_clock", "power_limit",
+        }  # fmt: skip
 
 
 def test_older_drivers_are_asked_in_their_own_way() -> None:
@@ -174,7 +176,8 @@ class TestNvmlTelemetry(Boards, TelemetryConformance):
     def truth(self) -> dict[tuple[str, str], float]:
         figures = {
             "utilisation": 40.0, "memory_used": 1_073_741_824.0, "temperature": 45.0,
-            "clock": 1980.0, "throttling": 0.0,
+            "clock": 1980.0, "throttling": 0.0, "memory_utilisation": 20.0,
+            "memory_clock": 2619.0, "power_limit": 700.0,
         }  # fmt: skip
         return {
             (f"gpu:{self.simulator.uuid(index)}", quantity): value

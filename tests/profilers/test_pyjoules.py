@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import time
 
 import pytest
 
@@ -125,6 +126,21 @@ def test_the_call_of_older_scripts(powercap):
     assert joules == pytest.approx(2.5)
     assert profiler.get_unit() == "J"
     assert seconds < 0.1
+
+
+def test_a_quick_function_is_not_held_up_by_the_delay(powercap):
+    """The trap of old: a window lasted a multiple of the delay."""
+    file = powercap.add("package-0", 0, uj=1_000_000)
+
+    def work():
+        time.sleep(0.057)
+        file.write_text("3500000\n")
+
+    began = time.perf_counter()
+    seconds, joules, _ = PyJoulesProfiler(delay=5.0).evaluate(work)
+    assert time.perf_counter() - began < 4.5
+    assert 0.057 <= seconds < 1.0
+    assert joules == pytest.approx(2.5)
 
 
 def test_channels_are_those_of_the_profiler_rapl(powercap):

@@ -58,10 +58,7 @@ CHANNELS = {
         "cpu:1/package": ("cpu", None),
         "cpu:1/dram": ("dram", None),
     },
-    "epyc": {
-        "cpu:0/package": ("cpu", None),
-        "cpu:0/core": ("core", "cpu:0/package"),
-    },
+    "epyc": {"cpu:0/package": ("cpu", None)},
     "laptop": {
         "cpu:0/package": ("cpu", "psys"),
         "cpu:0/core": ("core", "cpu:0/package"),
@@ -121,8 +118,10 @@ def test_wraps_are_exact(opened, machine):
 
 
 def test_dies_are_channels_of_their_own(opened):
-    zones = [Zone(f"intel-rapl:{die}", f"package-0-die-{die}", 30.0 + die) for die in range(2)] + [
-        Zone("intel-rapl:1:0", "dram", 5.0)
+    zones = [
+        Zone("intel-rapl:0", "package-0-die-0", 30.0),
+        Zone("intel-rapl:1", "package-0-die-1", 31.0, start_uj=98_765_432_000),
+        Zone("intel-rapl:1:0", "dram", 5.0),
     ]
     _, profiler, clock = opened(zones)
     assert [c.id for c in profiler.channels] == [

@@ -8,7 +8,7 @@ import pytest
 
 from greenai_core import ConfigError, PluginUnavailable, ReadingError, Session
 from greenai_core.testing import FakeBmc, PowerConformance, Sine, VirtualClock
-from greenai_plugins.profilers.redfish import PASSWORD_VARIABLE, RedfishProfiler
+from greenai_plugins.profilers.redfish import RedfishProfiler
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback.pem"
 
@@ -73,7 +73,7 @@ def test_neighbours_are_not_added_but_chosen():
     ("layout", "fault", "reason"),
     [
         ("none", "", "no chassis that tells its power"),
-        ("environment", "401", "refuses this user"),
+        ("environment", "401", "wants a password"),
         ("environment", "html", "not JSON"),
         ("environment", "list", "no object"),
         ("environment", "moved", "status 302"),
@@ -93,10 +93,12 @@ def test_what_is_no_meter_is_refused_with_the_next_step(layout, fault, reason):
 
 def test_user_and_password(monkeypatch):
     with FakeBmc(login=("reader", "s3cret")) as bmc:
-        with pytest.raises(PluginUnavailable, match="refuses this user"):
+        with pytest.raises(PluginUnavailable, match="wants a password, or another"):
             RedfishProfiler(url=bmc.url, user="reader", password="wrong").open()
-        monkeypatch.setenv(PASSWORD_VARIABLE, "s3cret")
-        profiler = RedfishProfiler(url=bmc.url, user="reader")
+        profiler = RedfishProfiler(url=bmc.url, user="reader", password_env="BMC_PASSWORD")
+        with pytest.raises(PluginUnavailable, match="BMC_PASSWORD"):
+            profiler.open()
+        monkeypatch.setenv("BMC_PASSWORD", "s3cret")
         profiler.open()
         [channel] = profiler.channels
         assert profiler.read_power(channel) == 400.0

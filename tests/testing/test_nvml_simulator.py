@@ -134,10 +134,59 @@ def test_faults_are_those_asked_for():
 
 
 def test_a_slow_board_takes_its_time():
-    with running(SimulatedBoard(latency_s=0.02)):
+    with running(SimulatedBoard(latency_s=0.02)) as (_, clock):
+        began = clock.now()
+        handle()
+        assert clock.now() - began == pytest.approx(0.02)
+    board = SimulatedBoard(latency_s=0.02)
+    with NvmlSimulator([board]) as simulator, simulator.installed():  # on the system's clock
+        pynvml.nvmlInit()
         began = time.perf_counter()
         handle()
         assert time.perf_counter() - began >= 0.02
+
+
+def test_a_board_fails_stands_still_and_begins_again_when_told():
+    with running(SimulatedBoard(watts=100.0, start_j=50.0)) as (simulator, clock):
+        device = handle()
+        read = pynvml.nvmlDeviceGetTotalEnergyConsumption
+        simulator.fail(0, pynvml.NVML_ERROR_UNKNOWN)
+        with pytest.raises(pynvml.NVMLError_Unknown):
+            read(device)
+        simulator.fail(0, 0)
+        simulator.reset(0)
+        clock.advance(2.05)
+        assert read(device) == pytest.approx(200_000, abs=11_000), "from 0, not from 50 J"
+        simulator.freeze(0)
+        before = read(device)
+        clock.advance(5.0)
+        assert read(device) == before
+        simulator.zero(0)
+        assert read(device) == 0
+        assert pynvml.nvmlDeviceGetPowerUsage(device) == 0
+
+
+def test_a_module_has_its_own_power_and_a_board_by_itself_has_none():
+    boards = SimulatedBoard(watts=300.0, module_w=150.0), SimulatedBoard(watts=300.0)
+    with running(*boards) as (simulator, clock):
+        shown = [
+            pynvml.nvmlDeviceGetFieldValues(handle(index), [(186, 0), (186, 1)]) for index in (0, 1)
+        ]
+        counted = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle(0))
+        clock.advance(10.0)
+        counted = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle(0)) - counted
+        assert counted / 1000 == pytest.approx(simulator.module_energy(0, 1000.0, 1010.0))
+    assert [value.value.uiVal for value in shown[0]] == [300_000, 450_000]
+    assert shown[1][1].nvmlReturn == pynvml.NVML_ERROR_NOT_SUPPORTED
+
+
+def test_processes_have_the_layout_that_pynvml_reads():
+    with running(SimulatedBoard(process_shares={4711: 60, 4712: 30})) as (_, clock):
+        samples = pynvml.nvmlDeviceGetProcessUtilization(handle(), 0)
+        assert {sample.pid: sample.smUtil for sample in samples} == {4711: 60, 4712: 30}
+        assert {sample.timeStamp for sample in samples} == {int(clock.now()) * 1_000_000}
+        with pytest.raises(pynvml.NVMLError_NotFound):
+            pynvml.nvmlDeviceGetProcessUtilization(handle(), samples[0].timeStamp)
 
 
 def test_telemetry_has_the_layout_that_pynvml_reads():

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from greenai_core import Observation
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -88,25 +84,6 @@ def busy_seconds(machine: Machine) -> float:
     return float(sum(getattr(times, name, 0.0) for name in names))
 
 
-def observations() -> Iterator[Observation]:
-    """Memory in use, temperature of the hottest part of the CPU, mean clock."""
-    import psutil
-
-    yield Observation("host", "memory_used", float(psutil.virtual_memory().used), "B")
-    sensors: dict[str, Any] = getattr(psutil, "sensors_temperatures", dict)()
-    degrees = [
-        float(part.current)
-        for chip in ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-        for part in sensors.get(chip, ())
-        if part.current
-    ]
-    if degrees:
-        yield Observation("host", "temperature", max(degrees), "°C")
-    frequency = getattr(psutil, "cpu_freq", lambda: None)()
-    if frequency is not None and frequency.current:
-        yield Observation("host", "clock", float(frequency.current), "MHz")
-
-
 def cpu_quota(cgroup: Path) -> float | None:
     """CPUs that the container may use (cgroup v2, then v1); None without a limit."""
     unified = _words(cgroup / "cpu.max")
@@ -134,10 +111,18 @@ def _cgroup_seconds(cgroup: Path) -> float:
     Raises:
         OSError, ValueError: the files are not there or not as known.
     """
+    old = cgroup / "cpuacct" / "cpuacct.usage"
+    if old.exists():
+        return _count(old, old.read_text()) / 1e9
     unified = cgroup / "cpu.stat"
-    if unified.exists():
-        return int(_value(unified.read_text(), "usage_usec", " ")) / 1e6
-    return int((cgroup / "cpuacct" / "cpuacct.usage").read_text()) / 1e9
+    return _count(unified, _value(unified.read_text(), "usage_usec", " ")) / 1e6
+
+
+def _count(file: Path, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"{file} holds {text.strip()[:40]!r} instead of the CPU time") from error
 
 
 def _words(file: Path) -> list[str]:

@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from greenai_core import (
     Channel,
     ConfigError,
     CounterProfiler,
+    HostTelemetry,
     LifecycleError,
     Observation,
     PluginUnavailable,
@@ -30,26 +31,36 @@ from .host import Machine, busy_seconds, look
 
 IDLE_W = 0.74
 MAX_W = 3.5
-"""Of one hardware thread, idle and busy: averages over servers that Cloud Carbon
-Footprint derives from SPECpower_ssj2008 (cloudcarbonfootprint.org, Methodology,
-"Average Minimum/Maximum Watts"). Measured at the plug, so they hold the board too."""
+"""Of one hardware thread, idle and busy: averages over the servers of AWS that Cloud Carbon
+Footprint derives from SPECpower_ssj2008 (https://www.cloudcarbonfootprint.org/docs/methodology/,
+Appendix I, "Average Minimum/Maximum Watts"; single designs there lie between 0.47 and 3.0,
+and 1.7 and 8.6). Measured at the plug, so they hold the board too."""
 
 IDLE_SHARE = IDLE_W / MAX_W
 """Idle over full power, 0.21: the ratio of the same averages, for CPUs of known TDP."""
 
 MEMORY_W_PER_GIB = 0.3725
 """Lannelongue, Grealey and Inouye, "Green Algorithms: Quantifying the Carbon Footprint
-of Computation", Advanced Science 8 (2021) 2100707."""
+of Computation", Advanced Science 8 (2021) 2100707, https://doi.org/10.1002/advs.202100707."""
+
+MEMORY_ERROR = 0.80
+"""95 % half-width of it, an assumption: Cloud Carbon Footprint has 0.392 W, a user who added
+idle modules at a meter found a tenth of that and below (GreenAlgorithms/green-algorithms-tool,
+issue 14); power follows the modules and the traffic rather than the size."""
 
 ERROR = 0.40
-"""95 % half-width where the TDP is known, and of the memory."""
+"""95 % half-width where the TDP is known."""
 
 FALLBACK_ERROR = 0.60
-"""95 % half-width of the averages over servers, whose CPUs are not this one."""
+"""95 % half-width of the averages over servers, whose CPUs are not this one; it holds the
+designs since 2016 among them (0.45 to 1.14 W idle, 1.7 to 5.4 W busy)."""
 
 GAIN_SOURCE = "utilisation model: static estimators err by up to 40 %, unlisted CPUs by more"
 TO_STANDARD = 1.959
 """95 % half-widths in standard uncertainties, rounded so that no interval gets narrower."""
+
+STEP_BACK_S = 1.0
+"""CPU time that goes back by more has begun anew: by less it is the kernel's rounding."""
 
 BELIEVABLE_W = (1.0, 1000.0)
 """Power limits of one package outside of this mean "no limit"."""
@@ -72,24 +83,31 @@ class PowerModel:
     basis: str
 
 
+class PackageLimit(NamedTuple):
+    """Power of one package at full load, and what tells it."""
+
+    power_w: float
+    kind: str
+
+
 def power_model(
-    machine: Machine, tdp_w: float | None = None, limits_w: Sequence[float] = ()
+    machine: Machine, tdp_w: float | None = None, limits: Sequence[PackageLimit] = ()
 ) -> PowerModel:
     """The best model that can be had for a machine.
 
     Args:
         machine: what is known of it.
         tdp_w: full power of the CPUs in use, if the user states it.
-        limits_w: power limit in force of each package, if the driver tells.
+        limits: of each package, if the driver tells.
     """
     if tdp_w is not None:
         return _from_tdp(tdp_w, f"{tdp_w:g} W at full load, as given")
     share = machine.cpus / machine.threads
     part = "" if share == 1 else f" of {machine.threads} threads, {machine.cpus:g} in use here"
-    low, high = BELIEVABLE_W
-    if limits_w and all(low <= watts <= high for watts in limits_w) and not machine.virtual:
-        watts = math.fsum(limits_w)
-        return _from_tdp(watts * share, f"power limit of {watts:g} W in force{part}")
+    if limits and all(map(_is_believable, limits)) and not machine.virtual:
+        watts = math.fsum(limit.power_w for limit in limits)
+        kinds = " and ".join(sorted({limit.kind for limit in limits}))
+        return _from_tdp(watts * share, f"{kinds} of {watts:g} W{part}")
     design = find_design(machine.cpu)
     if design is not None:
         a_thread = design.tdp_w / design.threads
@@ -102,6 +120,11 @@ def power_model(
     kind = "virtual CPUs" if machine.virtual else "threads"
     basis = f"{machine.cpus:g} {kind} of {IDLE_W:g} W idle to {MAX_W:g} W busy, as servers have"
     return PowerModel(IDLE_W * machine.cpus, MAX_W * machine.cpus, FALLBACK_ERROR, basis)
+
+
+def _is_believable(limit: PackageLimit) -> bool:
+    low, high = BELIEVABLE_W
+    return low <= limit.power_w <= high
 
 
 def _from_tdp(watts: float, basis: str) -> PowerModel:
@@ -140,7 +163,7 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         self._model = PowerModel(0.0, 0.0, ERROR, "")
         self._memory_w = 0.0
         self._began = self._busy_first = self._busy_last = 0.0
-        self._seen = (0.0, 0.0)
+        self._telemetry: HostTelemetry | None = None
 
     def check_available(self) -> None:
         """Return if the system tells how busy its CPUs are.
@@ -169,7 +192,9 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         self._memory_w = MEMORY_W_PER_GIB * gib
         self._busy_first = self._busy_last = self._busy(machine)
         self._began = self.clock.now()
-        self._seen = (self._began, self._busy_first)
+        self._telemetry = HostTelemetry(
+            now=self.clock.now, busy_s=self._busy_now, cpus=machine.cpus
+        )
         model = self._model
         cpu = (
             f"{machine.cpu or 'CPU of unknown name'}: {model.idle_w:.3g} W idle, "
@@ -178,7 +203,7 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         memory = f"{gib:.3g} GiB at {MEMORY_W_PER_GIB:g} W each{machine.memory_note}"
         return [
             self._channel("model:cpu", "cpu", model.error, cpu),
-            self._channel("model:dram", "dram", ERROR, memory),
+            self._channel("model:dram", "dram", MEMORY_ERROR, memory),
         ]
 
     def disconnect(self) -> None:
@@ -207,17 +232,10 @@ class ModelledProfiler(CounterProfiler, Telemetry):
             ReadingError: the system does not tell the CPU time.
             LifecycleError: the profiler is not open.
         """
-        from .host import observations
-
-        machine = self._opened()
-        (then, busy_then), now = self._seen, self.clock.now()
-        found = list(observations())
-        if now - then >= 2 * machine.jiffy_s:
-            busy = self._busy_now()
-            share = (busy - busy_then) / ((now - then) * machine.cpus)
-            self._seen = (now, busy)
-            found.insert(0, Observation("host", "utilisation", 100 * min(share, 1.0), "%"))
-        return found
+        self._opened()
+        if self._telemetry is None:
+            raise AssertionError("connect looks at the host")
+        return self._telemetry.observe()
 
     def _opened(self) -> Machine:
         if self._machine is None:
@@ -229,7 +247,12 @@ class ModelledProfiler(CounterProfiler, Telemetry):
             busy = self._busy(self._opened())
         except (OSError, ValueError) as error:
             raise ReadingError(f"the system does not tell the CPU time: {error}") from error
-        # The kernel's figures may step back by a jiffy; time that was spent stays spent.
+        if not busy >= self._busy_last - STEP_BACK_S:  # neither does NaN pass
+            raise ReadingError(
+                f"the CPU time of the machine went from {self._busy_last:.2f} to {busy:.2f} s: it "
+                "was reset, or is not what it says. Begin a new session"
+            )
+        # By a jiffy the kernel's figures may step back; time that was spent stays spent.
         self._busy_last = max(self._busy_last, busy)
         return self._busy_last
 
@@ -246,16 +269,39 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         )
 
 
-def power_limits(powercap: Path) -> list[float]:
-    """Long-term power limit of each package, W; empty where any is not told."""
+def power_limits(powercap: Path) -> list[PackageLimit]:
+    """Power of each package at full load; empty where that of any is not told.
+
+    The long-term limit if it is in force and can be meant; boards for games often set
+    one that stands for none. Else the power that the CPU is designed for, which Intel's
+    tell (``max_power_uw`` of ``Documentation/power/powercap/powercap.rst``). AMD's tell
+    neither.
+    """
     limits = []
     for zone in sorted(powercap.glob("intel-rapl:*")):
         try:
-            if (zone / "name").read_text().startswith("package-"):
-                limits.append(int((zone / "constraint_0_power_limit_uw").read_text()) / 1e6)
-        except (OSError, ValueError):
+            if not (zone / "name").read_text().startswith("package-"):
+                continue
+        except OSError:
             return []
+        told = (
+            PackageLimit(_micro(zone / "constraint_0_power_limit_uw"), "power limit in force"),
+            PackageLimit(_micro(zone / "constraint_0_max_power_uw"), "thermal design power"),
+        )
+        usable = told if _micro(zone / "enabled") != 0 else told[1:]
+        found = next(filter(_is_believable, usable), None)
+        if found is None:
+            return []
+        limits.append(found)
     return limits
+
+
+def _micro(file: Path) -> float:
+    """A millionth of the number in a file; NaN where there is none."""
+    try:
+        return int(file.read_text()) / 1e6
+    except (OSError, ValueError):
+        return math.nan
 
 
 def _watts(value: float | str) -> float:

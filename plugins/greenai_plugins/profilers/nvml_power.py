@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,14 @@ AVERAGING_S = 1.0
 POWER_INSTANT_FIELD = 186
 """``NVML_FI_DEV_POWER_INSTANT`` of nvml.h, in mW; older nvidia-ml-py lack the name."""
 
+POWER_AVERAGE_FIELD = 185
+"""``NVML_FI_DEV_POWER_AVERAGE``: the mean of 1 s."""
+
 GPU_SCOPE = 0
 """``NVML_POWER_SCOPE_GPU``: the board without the CPU that shares its module."""
+
+MODULE_SCOPE = 1
+"""``NVML_POWER_SCOPE_MODULE``: on Grace-Hopper and Grace-Blackwell with that CPU and its memory."""
 
 PART_TIME_UNCERTAINTY = 0.05
 PART_TIME = (
@@ -69,6 +76,45 @@ def power_source(nvml: Any, board: Board) -> PowerSource | None:
         if board.looks_part_time
         else "instant power, sampled",
     )
+
+
+def module_source(nvml: Any, board: Board) -> PowerSource | None:
+    """The best reading of the power of the module that a board shares with a CPU.
+
+    None for a board by itself, whatever its driver calls the module: both scopes are
+    asked in one call, and tell the same there, while a CPU never draws nothing.
+    """
+    for id, period_s, instant, what in (
+        (POWER_INSTANT_FIELD, POWER_PERIOD_S, True, "instant power of the module, sampled"),
+        (POWER_AVERAGE_FIELD, AVERAGING_S, False, "power of the module averaged over 1 s, sampled"),
+    ):
+        try:
+            alone, whole = _fields(nvml, board.handle, id, (GPU_SCOPE, MODULE_SCOPE))
+        except nvml.NVMLError:
+            continue
+        if whole is not None and whole != alone:
+            return PowerSource(functools.partial(_module, nvml, id), period_s, instant, what)
+    return None
+
+
+def _module(nvml: Any, id: int, handle: Any) -> int:
+    (milliwatts,) = _fields(nvml, handle, id, (MODULE_SCOPE,))
+    return _positive(nvml, milliwatts or 0)
+
+
+def _fields(nvml: Any, handle: Any, id: int, scopes: Sequence[int]) -> list[int | None]:
+    """A field of each scope, in one call; None where there is none.
+
+    Raises:
+        NVMLError: of pynvml; the board does not answer.
+    """
+    found: list[int | None] = []
+    for value in nvml.nvmlDeviceGetFieldValues(handle, [(id, scope) for scope in scopes]):
+        error = nvml.NVMLError(value.nvmlReturn) if value.nvmlReturn != nvml.NVML_SUCCESS else None
+        if error is not None and not absent(nvml, error):
+            raise error
+        found.append(None if error is not None else int(value.value.uiVal) or None)
+    return found
 
 
 def _positive(nvml: Any, milliwatts: int) -> int:

@@ -6,7 +6,6 @@ nothing of wrap-around; what it cannot know is an error here, never a figure.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,38 +13,21 @@ from typing import Any, ClassVar, NamedTuple
 
 from greenai_core import (
     Channel,
-    ConfigError,
     PluginUnavailable,
-    Reading,
     ReadingError,
     WindowProfiler,
 )
 
-RAPL_PERIOD_S = 0.001
-RAPL_UNIT_J = 61.04e-6
-"""One unit of most RAPL counters; sysfs tells multiples of it."""
-
-SMALLEST_RAPL_RANGE_J = 65_536.0
-"""Where ``max_energy_range_uj`` cannot be read: 32 bits of the smallest unit."""
-
-MAX_RAPL_POWER_W = 500.0
-"""No package draws more for long (assumption); tells how soon a counter may wrap."""
-
-GPU_PERIOD_S = 0.1
-GPU_UNIT_J = 0.001
-
-STUCK_S = 1.0
-STUCK_PERIODS = 20
-
-INTEL_GAIN = (0.03, "assumption for uncalibrated Intel RAPL: 3 %")
-AMD_GAIN = (0.10, "assumption for uncalibrated AMD RAPL: 10 %")
-GPU_GAIN = (0.056, "RMS of 12 boards against an external meter, arXiv 2312.02741")
-
-PERMISSION_REMEDY = (
-    "Give your group read access: echo "
-    '"z /sys/class/powercap/intel-rapl*/energy_uj 0440 root $(id -gn)" | '
-    "sudo tee /etc/tmpfiles.d/greenai.conf && "
-    "sudo systemd-tmpfiles --create /etc/tmpfiles.d/greenai.conf"
+from .adapters import (
+    DELAY_HELP,
+    PERMISSION_REMEDY,
+    check_delay,
+    check_length,
+    check_moved,
+    gpu_channel,
+    range_j,
+    rapl_channel,
+    zone_of,
 )
 
 
@@ -80,25 +62,17 @@ class PyJoulesProfiler(WindowProfiler):
 
     name: ClassVar[str] = "pyjoules"
     requires: ClassVar[Mapping[str, str]] = {"pyJoules": "pyjoules"}
-    option_names: ClassVar[Mapping[str, str]] = {
-        "delay": "accepted for older scripts; without effect"
-    }
+    option_names: ClassVar[Mapping[str, str]] = {"delay": DELAY_HELP}
     priority: ClassVar[int] = 10
     """Below ``rapl`` and ``nvml``, which follow wraps and update instants."""
 
     def __init__(self, delay: float | None = None) -> None:
         super().__init__()
-        try:
-            usable = delay is None or 0 <= float(delay) < math.inf
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"pyjoules: delay {delay!r} is no number of seconds") from error
-        if not usable:
-            raise ConfigError(f"pyjoules: delay {delay!r} is no number of seconds")
+        check_delay(self.name, delay)
         self._sources: tuple[_Source, ...] = ()
         self._nvml_uses = 0
         self._began = 0.0
         self._before: dict[str, float | ReadingError] = {}
-        self._failures: dict[str, str] = {}
 
     def check_available(self) -> None:
         """Return if pyJoules finds a counter that it may read.
@@ -146,38 +120,32 @@ class PyJoulesProfiler(WindowProfiler):
 
     def start_window(self) -> None:
         """Read every counter; a failed read is told at the end of the window."""
-        self._began = self.clock.now()
+        asked = self.clock.now()
         self._before = {}
         for source in self._sources:
             try:
                 self._before[source.channel.id] = _count(source)
             except ReadingError as error:
                 self._before[source.channel.id] = error
+        self._began = self.clock.now()
+        self.outside_s = self._began - asked
 
-    def stop_window(self) -> Mapping[str, float]:
-        """Read every counter again: the joules of those that can be trusted."""
-        joules = {}
-        self._failures = {}
+    def stop_window(self) -> Mapping[str, float | str]:
+        """Read every counter again: its joules, or why they cannot be trusted."""
+        ended = self.clock.now()
+        duration = ended - self._began
+        given: dict[str, float | str] = {}
         for source in self._sources:
             name = source.channel.id
             try:
                 before = self._before[name]
                 if isinstance(before, ReadingError):
                     raise before
-                after = _count(source)
-                joules[name] = _joules(source, before, after, self.clock.now() - self._began)
+                given[name] = _joules(source, before, _count(source), duration)
             except ReadingError as error:
-                self._failures[name] = str(error)
-        return joules
-
-    def end(self, begun: Any) -> Sequence[Reading]:
-        """End the window; a channel without a figure tells its own reason."""
-        return [
-            dataclasses.replace(reading, reason=self._failures[reading.channel.id])
-            if reading.energy_j is None and reading.channel.id in self._failures
-            else reading
-            for reading in super().end(begun)
-        ]
+                given[name] = str(error)
+        self.outside_s += self.clock.now() - ended
+        return given
 
     def _find(self) -> Iterator[_Source]:
         from pyJoules.exception import NoSuchDeviceError
@@ -192,27 +160,13 @@ class PyJoulesProfiler(WindowProfiler):
         from pyJoules.device import rapl_device
 
         domains = rapl_device.RaplDevice.available_domains()
-        packages = {d.socket for d in domains if d.get_domain_name() == "package"}
-        gain, gain_source = _rapl_gain()
         for domain in domains:
             name, socket = domain.get_domain_name(), domain.socket
-            package = f"cpu:{socket}/package"
-            inside = name in ("core", "uncore") and socket in packages
             device = rapl_device.RaplDevice()
             device.configure([domain])
-            channel = Channel(
-                f"cpu:{socket}/{name}",
-                "cpu" if name == "package" else name,
-                "counter",
-                contained_in=package if inside else None,
-                resolution_j=RAPL_UNIT_J,
-                update_period_s=RAPL_PERIOD_S,
-                gain_uncertainty=gain,
-                gain_source=gain_source,
-                description=f"{domain!r} of pyJoules",
-            )
+            channel = rapl_channel(f"cpu:{socket}", name, f"{domain!r} of pyJoules")
             folder = Path(rapl_device.RAPL_API_DIR) / f"intel-rapl:{socket}"
-            yield _Source(channel, device, 1e-6, _range_j(folder, name))
+            yield _Source(channel, device, 1e-6, range_j(zone_of(folder, name)))
 
     def _gpus(self) -> Iterator[_Source]:
         try:
@@ -229,15 +183,8 @@ class PyJoulesProfiler(WindowProfiler):
             device.configure([domain])
             handle = pynvml.nvmlDeviceGetHandleByIndex(domain.device_id)
             uuid = pynvml.nvmlDeviceGetUUID(handle)
-            channel = Channel(
-                f"gpu:{uuid.decode() if isinstance(uuid, bytes) else uuid}",
-                "gpu",
-                "counter",
-                resolution_j=GPU_UNIT_J,
-                update_period_s=GPU_PERIOD_S,
-                gain_uncertainty=GPU_GAIN[0],
-                gain_source=GPU_GAIN[1],
-                description=f"{domain!r} of pyJoules",
+            channel = gpu_channel(
+                uuid.decode() if isinstance(uuid, bytes) else uuid, f"{domain!r} of pyJoules"
             )
             yield _Source(channel, device, 1e-3, math.inf)
 
@@ -284,41 +231,11 @@ def _joules(source: _Source, before: float, after: float, duration_s: float) -> 
         ReadingError: the counter wrapped, may have, was reset, or is stuck.
     """
     channel = source.channel
-    longest = source.range_j / MAX_RAPL_POWER_W
     if after < before:
         raise ReadingError(
             f"the counter of {channel.id} went back from {before:.0f} to {after:.0f}: it wrapped "
             "or was reset, which pyJoules cannot tell apart. Use the profiler rapl"
         )
-    if duration_s > longest:
-        raise ReadingError(
-            f"the counter of {channel.id} may have wrapped unseen in a window of "
-            f"{duration_s:.0f} s; pyJoules can tell for {longest:.0f} s. Use the profiler rapl"
-        )
-    period = channel.update_period_s or 0.0
-    if after == before and duration_s > max(STUCK_S, STUCK_PERIODS * period):
-        raise ReadingError(
-            f"the counter of {channel.id} did not move for {duration_s:.1f} s: it is stuck, or "
-            "not implemented here as in most virtual machines"
-        )
+    check_length(channel, duration_s, source.range_j, "pyJoules")
+    check_moved(channel, after - before, duration_s)
     return (after - before) * source.unit_j
-
-
-def _range_j(folder: Path, name: str) -> float:
-    """Joules after which a RAPL counter starts again at 0."""
-    zones = [folder] if name == "package" else sorted(folder.glob("intel-rapl:*"))
-    for zone in zones:
-        try:
-            if name == "package" or (zone / "name").read_text().strip() == name:
-                return int((zone / "max_energy_range_uj").read_text()) * 1e-6
-        except (OSError, ValueError):
-            continue
-    return SMALLEST_RAPL_RANGE_J
-
-
-def _rapl_gain() -> tuple[float, str]:
-    try:
-        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        amd = True
-    return AMD_GAIN if amd else INTEL_GAIN

@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import pread
 from pathlib import Path
 from typing import ClassVar
 
 from greenai_core import Channel, CounterProfiler, PluginUnavailable, ReadingError
 
+from .rapl_facts import POLL_S, channel, cpu_of, identify, watch
+from .rapl_zones import (
+    Noted,
+    Zone,
+    find_zones,
+    one_of_each,
+    one_platform,
+    sockets,
+    without_mirrors,
+    without_single_cores,
+)
+
 ROOT = "/sys/class/powercap"
-
-UPDATE_PERIOD_S = 1e-3
-"""Intel SDM, vol. 3B, "RAPL Interfaces": "updated every ~1msec"; AMD's alike."""
-
-GAINS = {
-    "GenuineIntel": (0.03, "RAPL of Intel, uncalibrated: 3 % assumed"),
-    "AuthenticAMD": (0.10, "RAPL of AMD, uncalibrated: 10 % assumed"),
-}
-"""CPU vendor -> relative gain uncertainty (k = 1) and its source: assumptions, to be
-replaced by a calibration against a meter. Other vendors are taken for AMD's."""
-
-POLL_S = 0.003
-POLLS = 15
-"""A package draws milliwatts at least, so its counter moves within a few updates."""
-
-_ZONE = re.compile(r"(intel-rapl(?:-mmio)?):(\d+)(?::(\d+))?")
-_PACKAGE = re.compile(r"package-(\d+)(-die-\d+)?")
-
-
-@dataclass(frozen=True)
-class Zone:
-    """One zone of the powercap tree.
-
-    Attributes:
-        path: its directory.
-        control: ``intel-rapl`` or ``intel-rapl-mmio``.
-        index: number of the zone at the top of its branch.
-        part: number below that; None for the top itself.
-        name: ``package-0``, ``package-1-die-0``, ``core``, ``uncore``, ``dram``, ``psys``.
-    """
-
-    path: Path
-    control: str
-    index: int
-    part: int | None
-    name: str
-
-    @property
-    def energy_file(self) -> Path:
-        """The counter."""
-        return self.path / "energy_uj"
 
 
 class RaplProfiler(CounterProfiler):
@@ -78,7 +48,7 @@ class RaplProfiler(CounterProfiler):
         self._root = Path(root)
         self._cpuinfo = Path(cpuinfo or "/proc/cpuinfo")
         self._fds: dict[str, int] = {}
-        self._files: dict[str, Path] = {}
+        self._zone_of: dict[str, Zone] = {}
 
     def check_available(self) -> None:
         """Return if the counters are there, can be read, and are not all 0.
@@ -88,7 +58,7 @@ class RaplProfiler(CounterProfiler):
         """
         zones, _ = self._zones()
         counts = _read_all(zones)
-        packages = [zone for zone in zones if _is_package(zone)]
+        packages = [zone for zone in zones if zone.is_package]
         if any(counts[zone] for zone in packages):
             return
         self.clock.sleep(POLL_S)
@@ -102,12 +72,19 @@ class RaplProfiler(CounterProfiler):
         Raises:
             PluginUnavailable: there is none, one cannot be read, or none moves.
         """
-        zones, notes = self._zones()
-        alive, dead = self._moving(zones)
-        alive, doubled = _one_platform(alive)
-        notes += [f"{zone.name} ({zone.path.name}) {why}" for zone, why in [*dead, *doubled]]
+        vendor = cpu_of(self._cpuinfo).vendor
+        zones, twice = self._zones()
+        zones, single = without_single_cores(zones, vendor)
+        first, last = watch(
+            lambda: _read_all(zones), [z for z in zones if z.is_package], self.clock
+        )
+        zones, dead = self._working(zones, first, last)
+        zones, mirrors = without_mirrors(zones, last)
+        zones, second = one_platform(zones, [z for z in zones if last[z] != first[z]])
+        left_out = [*twice, *single, *dead, *mirrors, *second]
+        notes = "; ".join(f"{zone.name} ({zone.path.name}) {why}" for zone, why in left_out)
         try:
-            return self._open(alive, "; ".join(notes))
+            return self._open(zones, sockets(zones, mirrors), vendor, notes)
         except BaseException:
             self.disconnect()
             raise
@@ -124,10 +101,27 @@ class RaplProfiler(CounterProfiler):
             ReadingError: the file cannot be read, or holds no number.
         """
         try:
-            content = pread(self._fds[channel.id], 32, 0)
+            content = self._content(channel.id)
         except OSError as error:
             raise ReadingError(self._complaint(channel, b"", error)) from error
         return self.parse(channel, content)
+
+    def _content(self, id: str) -> bytes:
+        try:
+            return pread(self._fds[id], 32, 0)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        # The zone went with the last CPU of its package, and may have come back with it.
+        zone = self._zone_of[id]
+        if (zone.path / "name").read_text().strip() != zone.name:
+            raise OSError(errno.ENODEV, "its CPUs were unplugged, and its place is taken")
+        fd = os.open(zone.energy_file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.dup2(fd, self._fds[id], inheritable=False)
+        finally:
+            os.close(fd)
+        return pread(self._fds[id], 32, 0)
 
     def reader(self, channel: Channel) -> Callable[[], bytes]:
         """Reads the open file."""
@@ -145,40 +139,33 @@ class RaplProfiler(CounterProfiler):
             raise ReadingError(self._complaint(channel, raw, error)) from error
 
     def _complaint(self, channel: Channel, content: bytes, error: Exception) -> str:
-        file = self._files.get(channel.id)
+        zone = self._zone_of.get(channel.id)
+        file = zone.energy_file if zone else ""
         if isinstance(error, OSError):
-            return f"{channel.id}: {file} could not be read ({error.strerror})"
+            unplugged = isinstance(error, FileNotFoundError) or error.errno == errno.ENODEV
+            why = ": the CPUs of its package were unplugged" if unplugged else ""
+            return f"{channel.id}: {file} could not be read ({error.strerror}){why}"
         return f"{channel.id}: {file} holds {content!r} instead of a number"
 
-    def _zones(self) -> tuple[list[Zone], list[str]]:
-        """The zones without those that show the same energy twice, and notes on the latter."""
-        zones = list(find_zones(self._root))
-        if not any(_is_package(zone) for zone in zones):
+    def _zones(self) -> tuple[list[Zone], list[Noted]]:
+        """The zones without those that show the same energy twice, and the latter."""
+        zones = find_zones(self._root)
+        if not any(zone.is_package for zone in zones):
             raise PluginUnavailable(
                 f"no RAPL here: {self._root} holds no package zone (a virtual machine, a "
                 "container that hides it, or intel_rapl_common is not loaded)",
                 "On bare metal: sudo modprobe intel_rapl_msr",
             )
-        own = [zone for zone in zones if zone.control == "intel-rapl"]
-        names = {zone.name for zone in own}
-        others = [z for z in zones if z.control != "intel-rapl" and z.part is None]
-        twice = [zone for zone in others if zone.name in names]
-        unique = {(z.control, z.index) for z in others if z.name not in names}
-        own += [zone for zone in zones if (zone.control, zone.index) in unique]
-        return own, [f"{zone.path.name} shows {zone.name} again" for zone in twice]
+        return one_of_each(zones)
 
-    def _moving(self, zones: list[Zone]) -> tuple[list[Zone], list[tuple[Zone, str]]]:
+    def _working(
+        self, zones: list[Zone], first: Mapping[Zone, int | str], last: Mapping[Zone, int | str]
+    ) -> tuple[list[Zone], list[Noted]]:
         """The zones whose counter works, and the others with what is wrong."""
-        first = counts = _read_all(zones)
-        packages = [zone for zone in zones if _is_package(zone)]
-        for _ in range(POLLS):
-            if all(counts[zone] != first[zone] for zone in packages):
-                break
-            self.clock.sleep(POLL_S)
-            counts = _read_all(zones)
-        still = [zone for zone in packages if counts[zone] == first[zone]]
+        packages = [zone for zone in zones if zone.is_package]
+        still = [zone for zone in packages if last[zone] == first[zone]]
         if len(still) == len(packages):
-            zero = all(counts[zone] == 0 for zone in packages)
+            zero = all(last[zone] == 0 for zone in packages)
             raise _dead(self._root, "read a constant 0" if zero else "do not move")
         if still:
             raise PluginUnavailable(
@@ -187,82 +174,29 @@ class RaplProfiler(CounterProfiler):
             )
         dead = []
         for zone in zones:
-            if isinstance(counts[zone], str):
-                dead.append((zone, f"cannot be read and is left out: {counts[zone]}"))
-            elif counts[zone] == first[zone] == 0:
+            if isinstance(last[zone], str):
+                dead.append((zone, f"cannot be read and is left out: {last[zone]}"))
+            elif last[zone] == first[zone] == 0:
                 dead.append((zone, "reads a constant 0 and is left out"))
         lost = {zone for zone, _ in dead}
         return [zone for zone in zones if zone not in lost], dead
 
-    def _open(self, zones: list[Zone], notes: str) -> list[Channel]:
-        vendor = _vendor(self._cpuinfo)
-        gain, source = GAINS.get(vendor, GAINS["AuthenticAMD"])
-        platform = any(_is_platform(zone) for zone in zones)
-        tops = {(z.control, z.index): z.name for z in zones if z.part is None}
+    def _open(
+        self, zones: list[Zone], names: Mapping[tuple[str, int], str], vendor: str, notes: str
+    ) -> list[Channel]:
+        platform = any(zone.is_platform for zone in zones)
         channels = []
         for zone in zones:
-            id, component, parent = identify(
-                zone, tops.get((zone.control, zone.index), ""), platform
-            )
+            part = "psys" if zone.is_platform else "package" if zone.part is None else zone.name
+            identity = identify(names[zone.branch], part, platform)
             description = f"{zone.energy_file} is {zone.name}"
-            if component == "core" and vendor == "AuthenticAMD":
-                description += ", which on AMD counts one single core"
             if notes and zone.part is None:
                 description += f". Beside it: {notes}"
-            self._files[id] = zone.energy_file
-            self._fds[id] = os.open(zone.energy_file, os.O_RDONLY | os.O_CLOEXEC)
-            channels.append(
-                Channel(
-                    id,
-                    component,
-                    "counter",
-                    contained_in=parent,
-                    resolution_j=1e-6,
-                    wraps_at=_modulus(zone.path / "max_energy_range_uj"),
-                    update_period_s=UPDATE_PERIOD_S,
-                    gain_uncertainty=gain,
-                    gain_source=source,
-                    description=description,
-                )
-            )
+            wraps_at = _modulus(zone.path / "max_energy_range_uj")
+            self._fds[identity.id] = os.open(zone.energy_file, os.O_RDONLY | os.O_CLOEXEC)
+            self._zone_of[identity.id] = zone
+            channels.append(channel(identity, vendor, 1e-6, wraps_at, description))
         return channels
-
-
-def find_zones(root: Path) -> Iterable[Zone]:
-    """Every zone of the tree that has an energy counter, parts after their package."""
-    found = []
-    for path in root.glob("intel-rapl*:*"):
-        match = _ZONE.fullmatch(path.name)
-        if match is None:
-            continue
-        control, index, part = match.groups()
-        try:
-            name = (path / "name").read_text().strip()
-        except OSError:
-            continue  # a link into a part of sysfs that is hidden here
-        found.append(Zone(path, control, int(index), None if part is None else int(part), name))
-    return sorted(found, key=lambda z: (z.control, z.index, -1 if z.part is None else z.part))
-
-
-def identify(zone: Zone, top: str, platform: bool) -> tuple[str, str, str | None]:
-    """Channel id, component, and id of the channel that contains it.
-
-    Args:
-        zone: the zone.
-        top: name of the zone at the top of its branch.
-        platform: whether there is a psys channel, which contains all others.
-    """
-    whole = "psys" if platform else None
-    if _is_platform(zone):
-        return "psys", "psys", None
-    match = _PACKAGE.fullmatch(top)
-    socket = f"cpu:{match[1]}{match[2] or ''}" if match else f"cpu:{zone.index}"
-    if zone.part is None:
-        return f"{socket}/package", "cpu", whole
-    if zone.name == "dram":
-        return f"{socket}/dram", "dram", whole
-    component = zone.name if zone.name in ("core", "uncore") else "other"
-    return f"{socket}/{zone.name}", component, f"{socket}/package"
 
 
 def permission_remedy(control: str = "intel-rapl") -> str:
@@ -274,24 +208,6 @@ def permission_remedy(control: str = "intel-rapl") -> str:
         f'"{folder}/{control}:*/energy_uj" "{folder}/{control}:*/{control}:*/energy_uj" '
         "> /etc/tmpfiles.d/greenai-rapl.conf && "
         "systemd-tmpfiles --create /etc/tmpfiles.d/greenai-rapl.conf', then log in again"
-    )
-
-
-def _is_package(zone: Zone) -> bool:
-    return _PACKAGE.fullmatch(zone.name) is not None
-
-
-def _is_platform(zone: Zone) -> bool:
-    # On machines of several packages the kernel calls it psys-N.
-    return zone.part is None and zone.name.startswith("psys")
-
-
-def _one_platform(zones: list[Zone]) -> tuple[list[Zone], list[tuple[Zone, str]]]:
-    """Without a second psys: only that of the master package is valid."""
-    second = [zone for zone in zones if _is_platform(zone)][1:]
-    return (
-        [zone for zone in zones if zone not in second],
-        [(zone, "is a second platform counter and is left out") for zone in second],
     )
 
 
@@ -313,7 +229,7 @@ def _read_all(zones: Iterable[Zone]) -> dict[Zone, int | str]:
             ) from error
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "no number in it"
-            if _is_package(zone):
+            if zone.is_package:
                 raise PluginUnavailable(
                     f"cannot read {file}: {why}", "See whether `sudo cat` can; dmesg may say why"
                 ) from error
@@ -338,11 +254,3 @@ def _modulus(file: Path) -> int:
     except (OSError, ValueError) as error:
         raise PluginUnavailable(f"cannot read {file}: {error}") from error
     return round(highest * (2**32 / (2**32 - 1)))
-
-
-def _vendor(cpuinfo: Path) -> str:
-    try:
-        match = re.search(r"^vendor_id\s*:\s*(\S+)", cpuinfo.read_text(), re.MULTILINE)
-    except OSError:
-        return ""
-    return match[1] if match else ""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, NamedTuple
 
 from greenai_core import Channel, ConfigError, PluginUnavailable, PowerProfiler, ReadingError
 
-if TYPE_CHECKING:
-    import requests
+from .meter_http import UntrustedError, Web, address
+from .meter_options import label_of, number
 
 SERVICE = "/redfish/v1/"
-PASSWORD_VARIABLE = "GREENAI_REDFISH_PASSWORD"  # noqa: S105  # the name of a variable, no secret
 
 PERIOD_S = 10.0
 """The slowest that ENERGY STAR for Computer Servers (version 2.0 and later, "Standard
@@ -32,7 +31,6 @@ MAX_POWER_W = 100_000.0
 MOST_CHASSIS = 64
 """So many are looked at; what claims to have more is no server."""
 
-MOST_BYTES = 4 * 2**20
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -60,8 +58,9 @@ class RedfishProfiler(PowerProfiler):
     Args:
         url: ``https://host[:port]`` of the BMC.
         user: name to log in with; a role that may only read is enough.
-        password: better given in the variable ``GREENAI_REDFISH_PASSWORD``, since the
-            arguments of a program are seen by all users of a machine.
+        password: of that user; better in a variable, since the arguments of a program
+            are seen by all users of a machine.
+        password_env: environment variable that holds it, instead.
         chassis: id of the chassis; needed only where several tell a power and none
             holds the others.
         verify: ``yes``, ``no``, or the file of the certificate that the BMC shows.
@@ -80,7 +79,8 @@ class RedfishProfiler(PowerProfiler):
     option_names: ClassVar[Mapping[str, str]] = {
         "url": "address of the BMC, https://host[:port]",
         "user": "name to log in with; reading rights are enough",
-        "password": f"better in the environment: {PASSWORD_VARIABLE}",
+        "password": "of that user; better in a variable, see password_env",
+        "password_env": "environment variable that holds the password",
         "chassis": "id of the chassis where several tell a power",
         "verify": "yes, no, or the file of the BMC's certificate (default: yes)",
         "period_s": f"seconds between two new values of this BMC (default: {PERIOD_S:g})",
@@ -96,6 +96,7 @@ class RedfishProfiler(PowerProfiler):
         url: str = "",
         user: str = "",
         password: str = "",
+        password_env: str = "",
         chassis: str = "",
         verify: str | bool = "yes",
         period_s: float = PERIOD_S,
@@ -105,21 +106,18 @@ class RedfishProfiler(PowerProfiler):
         part_of: str = "",
     ) -> None:
         super().__init__()
-        self._url, self._host = _address(url) if url else ("", "")
-        self._user = user
-        self._password = password
+        self._url, self._host = address("redfish", url) if url else ("", "")
+        self._user, self._password, self._password_env = user, password, password_env
         self._chassis = chassis
         self._verify = _verification(verify)
-        self.sample_period_s = _number("period_s", period_s, 0.5)  # type: ignore[misc]  # of this instance alone
-        self._timeout_s = _number("timeout_s", timeout_s, 0.001)
-        self._gain = None if gain is None else _number("gain", gain, 0)
-        self._label = label or self._host.replace(":", "-")
-        if self._label and not re.fullmatch(r"[\w.-]+", self._label):
-            raise ConfigError(
-                f"redfish: label {label!r} must be made of letters, digits, '.', '_' and '-'"
-            )
+        self.sample_period_s = number("redfish", "period_s", period_s, 0.5)  # type: ignore[misc]  # of this instance alone
+        self._timeout_s = number("redfish", "timeout_s", timeout_s, 0.001)
+        self._gain = None if gain is None else number("redfish", "gain", gain, 0)
+        label = label or self._host.replace(":", "-")
+        self._label = label_of("redfish", label) if label else ""
         self._whole = f"wall:{part_of}" if part_of else None
-        self._session: requests.Session | None = None
+        self._web: Web | None = None
+        self._auth: tuple[str, str] | None = None
         self._place: Place | None = None
 
     def check_available(self) -> None:
@@ -146,15 +144,11 @@ class RedfishProfiler(PowerProfiler):
                 "no address of a BMC was given",
                 "Give it with -O redfish.url=https://bmc.example (in Python url=…)",
             )
-        import requests
-
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = self._verify
-        password = self._password or os.environ.get(PASSWORD_VARIABLE, "")
+        password = self._secret()
         if self._user or password:
             self._check_secrecy()
-            self._session.auth = (self._user, password)
+            self._auth = (self._user, password)
+        self._web = Web(self._timeout_s, self.clock.sleep, verify=self._verify)
         try:
             self._place = self._find()
             _watts(self._place.watts(self._get(self._place.path)))
@@ -184,9 +178,9 @@ class RedfishProfiler(PowerProfiler):
 
     def disconnect(self) -> None:
         """Close the connection."""
-        if self._session is not None:
-            self._session.close()
-        self._session = self._place = None
+        if self._web is not None:
+            self._web.close()
+        self._web = self._place = self._auth = None
 
     def read_power(self, channel: Channel) -> float:
         """Input power of the server, W.
@@ -201,6 +195,18 @@ class RedfishProfiler(PowerProfiler):
             return _watts(place.watts(self._get(place.path)))
         except ValueError as error:
             raise ReadingError(f"{self._url}{place.path} gave no power: {error}") from error
+
+    def _secret(self) -> str:
+        if not self._password_env:
+            return self._password
+        password = os.environ.get(self._password_env, "")
+        if not password:
+            raise PluginUnavailable(
+                f"the environment variable {self._password_env}, which password_env names, is "
+                "not set",
+                f"export {self._password_env}=… before the run",
+            )
+        return password
 
     def _check_secrecy(self) -> None:
         if self._url.startswith("http:") and self._host not in LOOPBACK:
@@ -265,34 +271,21 @@ class RedfishProfiler(PowerProfiler):
         Raises:
             ReadingError: no answer, or one that is no JSON object.
         """
-        import requests
-
-        if self._session is None:
-            raise ReadingError(f"{self._url}{path} was asked while the connection was closed")
         url = self._url + path
+        if self._web is None:
+            raise ReadingError(f"{url} was asked while the connection was closed")
         try:
-            # Not followed: a redirection would take the password elsewhere.
-            answer = self._session.get(url, timeout=self._timeout_s, allow_redirects=False)
-        except requests.exceptions.SSLError as error:
+            body = self._web.text(url, auth=self._auth)
+        except UntrustedError as error:
             raise ReadingError(
-                f"{url}: the certificate of the BMC is not trusted ({_root(error)}). Give its "
-                "file with the option verify, or verify=no in a network that you trust"
+                f"{error}. Give its file with the option verify, or verify=no in a network that "
+                "you trust"
             ) from error
-        except requests.Timeout as error:
-            raise ReadingError(f"{url} did not answer within {self._timeout_s:g} s") from error
-        except requests.RequestException as error:
-            raise ReadingError(f"{url} does not answer: {_root(error)}") from error
-        if answer.status_code in (401, 403):
-            raise ReadingError(f"{url} refuses this user (status {answer.status_code})")
-        if answer.status_code != 200:
-            raise ReadingError(f"{url} answered with status {answer.status_code}")
-        if len(answer.content) > MOST_BYTES:
-            raise ReadingError(f"{url} answered with {len(answer.content)} bytes: no BMC does")
         try:
-            found = answer.json()
+            found = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise ReadingError(
-                f"{url} answered with {len(answer.content)} bytes that are not JSON"
+                f"{url} answered with {len(body)} characters that are not JSON"
             ) from error
         if not isinstance(found, dict):
             raise ReadingError(f"{url} answered with JSON that is no object")
@@ -330,24 +323,6 @@ def _link(resource: Any, name: str) -> str | None:
     return path if isinstance(path, str) and re.match(r"/(?!/)", path) else None
 
 
-def _address(url: str) -> tuple[str, str]:
-    """The address without its path, and its host."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"redfish: url {url!r} is no address: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"redfish: url {url!r} is not of the form https://host[:port]")
-    if parts.username is not None or parts.query or parts.path.strip("/"):
-        raise ConfigError(
-            f"redfish: the url of {host} holds more than https://host[:port]; user and password "
-            "are options of their own"
-        )
-    place = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{place}" + (f":{port}" if port else ""), host
-
-
 def _verification(verify: str | bool) -> str | bool:
     words = {"yes": True, "true": True, "no": False, "false": False}
     if isinstance(verify, bool):
@@ -357,16 +332,6 @@ def _verification(verify: str | bool) -> str | bool:
     if not Path(verify).is_file():
         raise ConfigError(f"redfish: verify is yes, no, or a file; there is no file {verify!r}")
     return verify
-
-
-def _number(name: str, value: float | str, least: float) -> float:
-    try:
-        number = float(value)
-    except ValueError as error:
-        raise ConfigError(f"redfish: {name} {value!r} is no number") from error
-    if not math.isfinite(number) or number < least:
-        raise ConfigError(f"redfish: {name} is {number}, it must be at least {least:g}")
-    return number
 
 
 def _watts(value: Any) -> float:
@@ -380,10 +345,3 @@ def _watts(value: Any) -> float:
     if not 0 < value < MAX_POWER_W:
         raise ValueError(f"{value} W cannot be the power of a server that is on")
     return float(value)
-
-
-def _root(error: BaseException) -> BaseException:
-    """The first of a chain of errors: what the operating system said."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error

@@ -1,0 +1,171 @@
+"""``greenai sync``: what waits is sent, and the exit code says whether all of it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from greenai_core import Bounds, Run, Spool, new_key
+from greenai_core.cli import exit_codes
+from greenai_core.testing import GradingServer
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def server():
+    with GradingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def keep():
+    """Put a run of so many joules above idle in 10 s into the spool."""
+
+    def put(url, joules=600.0, grader="web"):
+        bounds = Bounds(joules, joules - 1, joules + 1)
+        run = Run(new_key(), "2024-05-01T10:00:00+00:00", 10.0, bounds, None)
+        return Spool().put(run, grader, url)
+
+    return put
+
+
+def test_nothing_waits(greenai):
+    done = greenai("sync")
+    assert done.code == 0
+    assert "nothing waits" in done.out
+
+
+def test_what_waits_is_sent(greenai, server, keep):
+    keep(server.url)
+    keep(server.url, 700.0)
+    done = greenai("sync", "--json")
+    assert done.code == 0
+    assert [run["state"] for run in done.json["runs"]] == ["sent", "sent"]
+    assert any("efficiency: C (0.12)" in run["lines"] for run in done.json["runs"])
+    assert Spool().waiting() == ([], [])
+
+
+def test_for_people(greenai, server, keep):
+    keep(server.url)
+    done = greenai("sync")
+    assert done.code == 0
+    assert "sent" in done.out
+    assert "efficiency: C (0.12)" in done.out
+    assert "not meaningful for energy" in done.out
+
+
+@pytest.mark.parametrize("fault", ["500", "html", "moved", "half"])
+def test_what_cannot_be_sent_stays(greenai, server, keep, fault):
+    entry = keep(server.url)
+    server.keep_failing(fault)
+    done = greenai("sync", "--json")
+    assert done.code == exit_codes.SERVICE == 9
+    (run,) = done.json["runs"]
+    assert (run["state"], run["key"]) == ("kept", entry.run.key)
+    assert run["problem"]
+    assert entry.path.exists()
+    server.heal()
+    assert greenai("sync").code == 0
+
+
+def test_one_that_is_refused_does_not_stop_the_others(greenai, server, keep):
+    bad, good = keep(server.url, 1e9), keep(server.url)
+    done = greenai("sync", "--json")
+    assert done.code == exit_codes.SERVICE
+    states = {run["key"]: run["state"] for run in done.json["runs"]}
+    assert states == {bad.run.key: "rejected", good.run.key: "sent"}
+    assert greenai("sync").code == 0, "it does not wait any more"
+    server.classes.append(
+        {"calification": "G", "number_metrics": "1", "min_C1": "1000", "max_C1": "1e9"}
+    )
+    again = greenai("sync", "--rejected", "--json")
+    assert again.code == 0
+    assert [run["state"] for run in again.json["runs"]] == ["sent"]
+    assert Spool().rejected() == ([], [])
+
+
+def test_offline_only_tells(greenai, server, keep):
+    entry = keep(server.url)
+    done = greenai("sync", "--offline", "--json")
+    assert done.code == 0
+    assert [run["state"] for run in done.json["runs"]] == ["waiting"]
+    assert not server.requests
+    assert entry.path.exists()
+
+
+def test_a_dry_run_prints_the_bytes(greenai, server, keep):
+    keep(server.url)
+    done = greenai("sync", "--dry-run")
+    assert done.code == 0
+    assert done.out.startswith("GET /classificationDataC/1/0.12/ HTTP/1.1\nHost: 127.0.0.1")
+    assert not server.requests
+    assert len(Spool().waiting()[0]) == 1
+
+
+def test_a_service_that_has_moved(greenai, server, keep):
+    keep("https://gone.invalid/old/")
+    keep("https://gone.invalid/old/")
+    done = greenai("sync", "--moved-to", server.url, "--json")
+    assert done.code == 0
+    assert {run["url"] for run in done.json["runs"]} == {server.url}
+    assert Spool().waiting() == ([], [])
+
+
+def test_several_services_are_not_mixed(greenai, server, keep):
+    keep(server.url)
+    other = keep("https://gone.invalid")
+    done = greenai("sync")
+    assert done.code == exit_codes.USAGE
+    assert "--url" in done.err
+    assert not server.requests
+    assert greenai("sync", "--offline").code == 0
+    assert greenai("sync", "--url", server.url + "/").code == 0
+    assert [entry.path for entry in Spool().waiting()[0]] == [other.path]
+
+
+@pytest.mark.parametrize("flag", ["--moved-to", "--url"])
+def test_an_address_that_is_none(greenai, server, keep, flag):
+    keep(server.url)
+    done = greenai("sync", flag, "http://grades.example")
+    assert done.code == (exit_codes.USAGE if flag == "--moved-to" else 0)
+    assert not server.requests
+
+
+def test_a_grader_that_is_gone(greenai, server, keep):
+    entry = keep(server.url, grader="gone")
+    done = greenai("sync", "--json")
+    assert done.code == exit_codes.SERVICE
+    assert "gone" in done.json["runs"][0]["problem"]
+    assert entry.path.exists()
+
+
+def test_a_grader_that_sends_nothing(greenai, server, keep):
+    keep(server.url, grader="scale")
+    done = greenai("sync", "--json")
+    assert done.code == exit_codes.SERVICE
+    assert "sends nothing" in done.json["runs"][0]["problem"]
+
+
+def test_a_broken_file_is_told(greenai, server, keep):
+    keep(server.url)
+    broken = Spool().folder / "broken.json"
+    broken.write_text("{")
+    done = greenai("sync")
+    assert done.code == exit_codes.SERVICE
+    assert "broken.json" in done.err.replace("\n", "")
+    assert broken.exists()
+    assert [entry for entry in Spool().waiting()[0]] == []
+
+
+def test_a_token_comes_from_a_file(greenai, server, keep, tmp_path):
+    keep(server.url)
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text("s3cret")
+    done = greenai("sync", "--token-file", file)
+    assert done.code == 0
+    assert server.requests[0].headers["Authorization"] == "Bearer s3cret"
+    assert "s3cret" not in done.out + done.err
