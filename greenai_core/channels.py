@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -23,6 +24,8 @@ SUPERSETS = ("wall", "psys")
 """Components that contain the parts; they stand beside a total."""
 
 COMPONENTS = (*PARTS, *SUPERSETS, "core", "uncore", "other")
+
+_DIE = re.compile(r"-die-\d+/")
 
 DEFAULT_PERIOD_S = 0.1
 """Update period assumed where a channel does not state one: the slowest known."""
@@ -166,14 +169,21 @@ def contents(
         )
     ]
     ids = {channel.id for channel in parts}
-    parts = [channel for channel in parts if channel.contained_in not in ids]
+    # Also what is inside another part, or no model of it would be known to be one of the same.
     measured = {channel.component for channel in parts if channel.measured}
+    parts = [c for c in parts if c.contained_in not in ids and _of_socket(c.id) not in ids]
     if not measured:
         for component in SUPERSETS:
             wholes = _wholes(channels, component)
             if wholes:
                 return () if _may_overlap(wholes) else tuple(c.id for c in wholes)
     return tuple(c.id for c in parts if c.measured or c.component not in measured)
+
+
+def _of_socket(id: str) -> str:
+    """Id of the same counter of the whole socket, for ``cpu:0-die-1/package``; else empty."""
+    whole, dies = _DIE.subn("/", id)
+    return whole if dies else ""
 
 
 def overlap(channels: Sequence[Channel]) -> str:

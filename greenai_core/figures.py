@@ -135,6 +135,23 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class ChannelNet:
+    """What one channel of a command cost above idle.
+
+    Attributes:
+        in_total: whether the window's total contains it.
+        idle_power_w: mean of before and after, W.
+        net_energy_j: J; negative where the channel drew more before and after.
+    """
+
+    id: str
+    component: str
+    in_total: bool
+    idle_power_w: Figure
+    net_energy_j: Figure
+
+
+@dataclass(frozen=True)
 class MissingChannel:
     """A channel that gave no figure, and why."""
 

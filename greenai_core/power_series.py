@@ -95,9 +95,12 @@ class PowerSeries:
             (watts[0], corners[1], start),
             (watts[-1], corners[-2], end),
         ):
-            late = [w for t, w in zip(times, watts, strict=True) if abs(t - instant) <= lag]
-            smeared = trapezoid_variance(min(late, default=0.0), max(late, default=0.0), lag)
-            ends += END_FACTOR * max(trapezoid_variance(outer_w, w0, t0 - instant), smeared)
+            # A mean that is renewed when it is over shows a step for two periods.
+            late = [w for t, w in zip(times, watts, strict=True) if abs(t - instant) <= 2 * lag]
+            missed = (max(late, default=0.0) - min(late, default=0.0)) * lag
+            jump = END_FACTOR * trapezoid_variance(outer_w, w0, t0 - instant)
+            # Late by anything up to a period, and never early: the mean square is a third.
+            ends += max(jump, missed**2 / 3)
         # Fewer than five samples inside say little of how the power moved there.
         few = joules**2 / 12 if len(corners) < 7 else 0.0
         variances = (inside, "samples"), (ends, "ends"), (squares * _noise(watts), "noise")
@@ -115,7 +118,7 @@ class PowerSeries:
         """
         period = self.channel.update_period_s or 0.0
         usual = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else math.inf
-        return period if period > SLOWER * usual else 0.0
+        return period if 2 * period > usual else 0.0
 
     def check_alive(self, start: float, end: float) -> None:
         """Refuse samples that are zero throughout, or for long.

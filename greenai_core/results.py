@@ -21,12 +21,14 @@ from .comparison_results import EnergyRatio as EnergyRatio
 from .comparison_results import FailedModel as FailedModel
 from .comparison_results import Quad as Quad
 from .figures import ChannelJoules as ChannelJoules
+from .figures import ChannelNet as ChannelNet
 from .figures import Figure as Figure
 from .figures import MissingChannel as MissingChannel
 from .figures import ModelSummary as ModelSummary
 from .figures import Observed as Observed
 from .figures import Repetition as Repetition
 from .figures import SelfCost as SelfCost
+from .footprint import Footprint as Footprint
 from .parameters import ParameterCount
 from .process_results import EnergySplit as EnergySplit
 from .process_results import ProcessShare as ProcessShare
@@ -165,6 +167,8 @@ class InferenceResult:
         self_cost: of measuring, in time and joules; None where not recorded.
         observations: how busy, hot or throttled the devices were meanwhile.
         grade: None where none was asked for.
+        footprint: None likewise.
+        against_baseline: how it compares with a baseline of the user's; None likewise.
     """
 
     model: ModelSummary
@@ -192,6 +196,8 @@ class InferenceResult:
     self_cost: SelfCost | None = None
     observations: tuple[Observed, ...] = ()
     grade: Grade | None = None
+    footprint: Footprint | None = None
+    against_baseline: Grade | None = None
 
 
 @dataclass(frozen=True)
@@ -380,6 +386,14 @@ class CommandResult:
 
     The idle fields are None when idle was not measured. ``utilisation_percent``
     is the mean of the host's CPU while the command ran.
+
+    Attributes:
+        idle: the windows before and after the command that idle was measured in.
+        net_channels: what each channel that could be read in all three windows cost
+            above idle.
+        footprint: carbon and cost; None where they were not worked out.
+        against_baseline: how it compares with a baseline of the user's; None where
+            that was not asked for.
     """
 
     command: tuple[str, ...]
@@ -395,6 +409,10 @@ class CommandResult:
     warnings: tuple[str, ...]
     raw: RawFile | None = None
     self_cost: SelfCost | None = None
+    idle: tuple[WindowResult, ...] = ()
+    net_channels: tuple[ChannelNet, ...] = ()
+    footprint: Footprint | None = None
+    against_baseline: Grade | None = None
 
 
 Result = InferenceResult | TrainingResult | CommandResult | ComparisonResult

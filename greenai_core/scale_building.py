@@ -137,13 +137,13 @@ def _name(result: Result) -> str:
 def _check_alike(members: Sequence[Member]) -> None:
     if not members:
         raise GradeError("there is no result to make a scale of: give reports that hold some")
-    ways = {
-        "of": lambda member: "+".join(sorted(member.components)),
-        "known by": lambda member: "+".join(sorted(member.energy.method.split("+"))),
-        "on": lambda member: member.processor,
-    }
-    for word, way in ways.items():
-        found = {way(member): member.name for member in members}
+    ways = (
+        ("of", ["+".join(sorted(member.components)) for member in members]),
+        ("known by", ["+".join(sorted(member.energy.method.split("+"))) for member in members]),
+        ("on", [member.processor for member in members]),
+    )
+    for word, values in ways:
+        found = dict(zip(values, (member.name for member in members), strict=True))
         if len(found) > 1:
             told = " and ".join(f"{name} ({word} {value})" for value, name in found.items())
             raise GradeError(f"references are measured the same way, and these are not: {told}")

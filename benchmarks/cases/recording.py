@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,16 @@ RATES_HZ = {10: None, 100: None, 1000: 10.0}
 """Rows a second -> most of a core that they may take, %; None for a figure that is only told."""
 
 SECONDS = 3.0
+
+SLEEPER = """
+import time
+began, used, tick = time.perf_counter(), time.process_time(), 0
+while time.perf_counter() - began < {seconds}:
+    tick += 1
+    time.sleep(max(began + tick * 1e-3 - time.perf_counter(), 0))
+print((time.process_time() - used) / (time.perf_counter() - began))
+"""
+"""A program that wakes up a thousand times a second and does nothing then."""
 
 
 def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
@@ -28,12 +40,19 @@ def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
                     "of a core, writing rows of 4 simulated RAPL counters, which move every 1 ms, "
                     f"and of the machine's state; {missed:.2%} of the ticks missed"
                 )
-                outcomes.append(
-                    Outcome(f"recording at {rate} Hz", share * 100, "%", bound, detail)
-                )
+                outcomes.append(Outcome(f"recording at {rate} Hz", share * 100, "%", bound, detail))
         finally:
             ticker.cancel()
+    seconds = max(0.3, SECONDS * scale)
+    detail = "of a core, in a program that wakes up 1000 times a second and does nothing else"
+    outcomes.append(Outcome("... of which waking up", _waking(seconds) * 100, "%", None, detail))
     return tuple(outcomes)
+
+
+def _waking(seconds: float) -> float:
+    command = [sys.executable, "-c", SLEEPER.format(seconds=seconds)]
+    runs = [subprocess.run(command, capture_output=True, check=True) for _ in range(3)]
+    return min(float(run.stdout) for run in runs)
 
 
 def _share(root: Path, rate_hz: int, seconds: float) -> tuple[float, float]:

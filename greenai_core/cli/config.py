@@ -241,13 +241,6 @@ def _keep_secrets_at_home(options: ProfilerOptions, origins: Mapping[str, str]) 
         url = Path(origins.get(f"profiler.{profiler}.url", OWN_FILE)).name
         if url not in PROJECT_FILES:
             continue
-        variable = f"GREENAI_{profiler.upper().replace('-', '_')}_PASSWORD"
-        if os.environ.get(variable):
-            raise ConfigError(
-                f"profiler.{profiler}.url comes from {origins[f'profiler.{profiler}.url']}, so the "
-                f"password in {variable} is not sent there. If that is meant, give "
-                f"-O {profiler}.url=…, or write the url into your own {OWN_FILE}"
-            )
         for name in SECRETS & {*given}:
             if Path(origins[f"profiler.{profiler}.{name}"]).name == OWN_FILE:
                 raise ConfigError(

@@ -52,6 +52,12 @@ class Synced:
     "--token-file", metavar="FILE", help="Token for the service. [default: GREENAI_TOKEN]"
 )
 @click.option("--ca-file", metavar="FILE", help="Certificates to trust instead of the usual ones.")
+@click.option(
+    "--timeout",
+    type=options.Number(min=0, min_open=True),
+    metavar="S",
+    help="Give a service up after so long a silence. [default: 15]",
+)
 @click.option("--rejected", is_flag=True, help="Those that a service refused, instead.")
 @click.option("--offline", is_flag=True, help="Open no connection: only tell what waits.")
 @click.option("--dry-run", is_flag=True, help="Open no connection: print what would be sent.")
@@ -60,13 +66,12 @@ class Synced:
 def command(
     url: str | None,
     moved_to: str | None,
-    token_file: str | None,
-    ca_file: str | None,
     rejected: bool,
     offline: bool,
     dry_run: bool,
     folder: str | None,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Send the runs that a grading service did not get yet.
 
@@ -85,8 +90,8 @@ def command(
     entries, problems = spool.rejected() if rejected else spool.waiting()
     entries = chosen(entries, url, alone=offline or dry_run)
     entries = [dataclasses.replace(e, url=moved_to) if moved_to else e for e in entries]
-    given = {"token_file": token_file, "ca_file": ca_file}
-    senders = Senders({name: value for name, value in given.items() if value})
+    given["read_s"] = given.pop("timeout")
+    senders = Senders({name: value for name, value in given.items() if value is not None})
     if moved_to:
         for entry in entries:
             senders.of(entry)  # an address that cannot be used is told before any work

@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from typing import ClassVar
 
 from greenai_core.errors import GradeError
 from greenai_core.grading import Gradable, Grader
@@ -31,6 +32,9 @@ LETTERS = "ABCDEFG"
 
 class GraderHooks(Conformance):
     """The author's part of ``GraderConformance``, and what its checks share."""
+
+    gives_letters: ClassVar[bool] = True
+    """False for a grader that compares, and by design never gives a letter."""
 
     def make_grader(self) -> Grader:
         """The grader."""
@@ -90,10 +94,11 @@ class GraderConformance(GraderHooks):
 
     @check
     def test_letters_are_a_to_g(self) -> None:
-        """The author's example gets a letter, and letters are A to G."""
+        """The author's example gets a letter, if any does; and letters are A to G."""
         for factor in (1.0, 1e-6, 1e6):
             letter = self.make_grader().grade(scaled(self.gradable(), factor)).letter
-            allowed = {*LETTERS} if factor == 1.0 else {*LETTERS, None}
+            letters = {*LETTERS} if self.gives_letters else {None}
+            allowed = letters if factor == 1.0 else {*letters, None}
             assert letter in allowed, f"the letter {letter!r} for {factor} times the joules"
 
     @check

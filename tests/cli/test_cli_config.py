@@ -143,31 +143,3 @@ def test_a_program_of_another_tool_is_not_taken_from_a_project(greenai, simulate
     assert "runs a program" in done.err
     (simulated / "greenai.toml").unlink()
     assert settings(greenai, "-O", f"{option}=./mine")[f"profiler.{option}"]["value"] == "./mine"
-
-
-def test_the_password_of_a_bmc_is_not_sent_where_a_project_says(greenai, simulated, monkeypatch):
-    monkeypatch.setenv("GREENAI_REDFISH_PASSWORD", "hunter2")
-    (simulated / "greenai.toml").write_text('[profiler.redfish]\nurl = "https://evil.example"\n')
-    done = greenai("devices", "--json")
-    assert done.code == exit_codes.USAGE
-    assert "GREENAI_REDFISH_PASSWORD is not sent there" in " ".join(done.err.split())
-    assert "hunter2" not in done.err + done.out
-    shown = settings(greenai, "-O", "redfish.url=https://bmc.example")
-    assert shown["profiler.redfish.url"]["value"] == "https://bmc.example"
-
-
-@pytest.mark.parametrize("secret", ["password", "password_env"])
-def test_a_secret_of_ones_own_is_not_sent_to_the_address_of_a_project(greenai, simulated, secret):
-    own = simulated.parent / "config" / "greenai"
-    own.mkdir(parents=True)
-    (own / "config.toml").write_text(
-        f'[profiler.wattmeter]\nurl = "http://192.0.2.7"\n{secret} = "s3cret"\n'
-    )
-    assert greenai("config", "show").code == 0
-    (simulated / "greenai.toml").write_text('[profiler.wattmeter]\nurl = "http://192.0.2.66"\n')
-    done = greenai("config", "show")
-    assert done.code == exit_codes.USAGE
-    assert "is not sent there" in done.errors[0]
-    assert "s3cret" not in done.err
-    chosen = greenai("config", "show", "-O", "wattmeter.url=http://192.0.2.66")
-    assert chosen.code == 0

@@ -100,7 +100,7 @@ def test_a_dry_run_prints_the_bytes(greenai, server, keep):
     keep(server.url)
     done = greenai("sync", "--dry-run")
     assert done.code == 0
-    assert done.out.startswith("GET /classificationDataC/1/0.12/ HTTP/1.1\nHost: 127.0.0.1")
+    assert done.out.startswith("GET /classificationDataC/1/0.12/ HTTP/1.1\r\nHost: 127.0.0.1:")
     assert not server.requests
     assert len(Spool().waiting()[0]) == 1
 
@@ -157,7 +157,7 @@ def test_a_broken_file_is_told(greenai, server, keep):
     assert done.code == exit_codes.SERVICE
     assert "broken.json" in done.err.replace("\n", "")
     assert broken.exists()
-    assert [entry for entry in Spool().waiting()[0]] == []
+    assert not Spool().waiting()[0]
 
 
 def test_a_token_comes_from_a_file(greenai, server, keep, tmp_path):

@@ -56,7 +56,9 @@ def test_it_says_that_it_is_not_meaningful():
 
 def test_an_interval_across_a_boundary_gives_the_worse_letter():
     found = grade(measured(600.0, 400.0, 6000.0))
-    assert (found.letter, found.best_letter) == ("D", "B")
+    assert (found.letter, found.best_letter) == ("D", "C"), (
+        "of both letters the worse, at either end"
+    )
     assert any("from B to D" in reason for reason in found.reasons)
 
 
@@ -92,7 +94,12 @@ def test_no_letter_and_why(changes, why):
         ({"classes": CLASSES[4:]}, "no class for the efficiency"),
         ({"classes": [*CLASSES, {"letter": "B", "low": 0.1, "high": 0.5}]}, "overlap"),
         (
-            {"classes": [{"letter": "B", "low": 0, "high": 0.2}, {"letter": "A", "low": 0.2, "high": 1}]},
+            {
+                "classes": [
+                    {"letter": "B", "low": 0, "high": 0.2},
+                    {"letter": "A", "low": 0.2, "high": 1},
+                ]
+            },
             "out of order",
         ),
         ({"classes": [{"letter": "Z", "low": 0, "high": 1}]}, "no letter from A to G"),

@@ -100,6 +100,20 @@ def test_an_mi300a_holds_cpu_and_gpu(tmp_path):
         assert layout(profiler) == {"psys:0000:01:00.0": ("psys", None)}
 
 
+def test_the_second_die_of_an_mi250_is_left_out_not_missed(tmp_path):
+    """It tells 0 W, since the first tells the power of both: no total would hold it."""
+    dies = {"hwmon1": ("c1", 300.0), "hwmon2": ("c6", 0.0)}
+    tree = SysfsTree(
+        tmp_path,
+        {f"class/hwmon/{at}/power1_average": Number(watts) for at, (_, watts) in dies.items()},
+        {f"class/hwmon/{at}/name": "amdgpu" for at in dies},
+        {f"class/hwmon/{at}/device": f"devices/0000:{bus}:00.0" for at, (bus, _) in dies.items()},
+    )
+    with opened(tree) as profiler:
+        assert layout(profiler) == {"gpu:0000:c1:00.0": ("gpu", None)}
+        assert any("gpu:0000:c6:00.0 is left out" in note for note in profiler.notes())
+
+
 def test_an_intel_board_contains_its_package(tmp_path):
     with opened(SysfsTree.xe(tmp_path), HwmonEnergyProfiler) as profiler:
         board = "gpu:0000:05:00.0"

@@ -217,6 +217,33 @@ def test_one_that_hangs_when_asked_is_ended(world):
     assert not alive(world.pid)
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exec yes nonsense", "prints without end"),
+        ('"$@"; exec yes nonsense', "prints without end"),
+        ("exec yes nonsense >&2", "prints without end"),
+        ("while :; do echo nonsense; sleep 0.05; done", "it hangs"),
+    ],
+)
+def test_a_program_that_prints_for_ever_is_ended(tmp_path, script, reason):
+    program = tmp_path / "likwid-powermeter"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{script}\n")
+    program.chmod(0o755)
+    with pytest.raises(PluginUnavailable, match=reason):
+        LikwidProfiler(program=str(program), patience_s=1.0).check_available()
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_socket_that_stands_still_is_missed_not_left_out(world):
+    """The total of the other socket alone would pass for that of the machine."""
+    world.show("1/PKG", "0")
+    with Session([likwid(world)], clock=world) as session, session.window() as window:
+        world.sleep(5.0)
+    assert [missing.id for missing in window.missing] == ["cpu:1/package"]
+    assert window.energy_j is None
+
+
 def test_a_window_in_which_a_wrap_could_hide_has_no_figure(world):
     """65 kJ at 500 W: after 131 s the difference says nothing any more."""
     with Session([likwid(world)], clock=world) as session, session.window() as window:

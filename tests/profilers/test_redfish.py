@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from greenai_core import ConfigError, PluginUnavailable, ReadingError, Session
-from greenai_core.testing import FakeBmc, PowerConformance, Sine, VirtualClock
-from greenai_plugins.profilers.redfish import RedfishProfiler
+from greenai_core.testing import FakeBmc, PowerConformance, Sine, Step, VirtualClock
+from greenai_plugins.profilers import redfish
+from greenai_plugins.profilers.redfish import Place, RedfishProfiler
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback.pem"
 
@@ -153,3 +154,33 @@ def test_a_closed_one_tells_nothing():
     profiler = RedfishProfiler(url="https://bmc")
     with pytest.raises(ReadingError, match="not open"):
         profiler.read_power(None)
+
+
+class Means:
+    """A BMC's power: the mean of the last 30 s, new every 10 s."""
+
+    def __init__(self, load):
+        self.load = load
+
+    def power(self, t):
+        latched = t // 10 * 10
+        return self.load.energy(latched - 30, latched) / 30
+
+
+@pytest.mark.parametrize("seconds", [61.0, 120.0, 300.0])
+def test_a_load_that_begins_with_the_window_is_in_the_interval(monkeypatch, seconds):
+    """The mean of 30 s that BMCs may tell is late: it misses a quarter of a minute's window."""
+    clock, load = VirtualClock(100.0), Step(200, 800, 204.0)
+    means = Means(load)
+    profiler = RedfishProfiler(url="http://127.0.0.1", gain=0.0)
+    monkeypatch.setattr(RedfishProfiler, "_find", lambda self: Place("1", "/", dict, {}, "/"))
+    monkeypatch.setattr(RedfishProfiler, "_get", lambda self, path: {})
+    monkeypatch.setattr(redfish, "_watts", lambda value: means.power(clock.now()))
+    with Session([profiler], clock=clock) as session:
+        clock.sleep(104.0)
+        with session.window() as window:
+            clock.sleep(seconds)
+        told = window.result
+    truth = load.energy(204.0, 204.0 + seconds)
+    assert told.energy_j < 0.96 * truth
+    assert told.low_j <= truth <= told.high_j

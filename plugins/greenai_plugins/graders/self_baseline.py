@@ -39,8 +39,11 @@ class SelfGrader(Grader):
     }
 
     def __init__(self, *, baseline: Baseline | Mapping[str, Any] | str | None = None) -> None:
-        known = baseline is None or isinstance(baseline, Baseline)
-        self._baseline = baseline if known else read_baseline(baseline)
+        self._baseline = (
+            baseline
+            if baseline is None or isinstance(baseline, Baseline)
+            else read_baseline(baseline)
+        )
 
     def grade(self, measured: Gradable) -> Grade:
         """The change, or why it cannot be told; never a letter."""

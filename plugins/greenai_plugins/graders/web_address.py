@@ -17,6 +17,12 @@ TOKEN_VARIABLE = "GREENAI_TOKEN"  # noqa: S105  # the name of a variable, no sec
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*/*")
+"""Paths that everybody writes the same way: no escapes, no steps up."""
+
+HOST = re.compile(r"[A-Za-z0-9._:-]+")
+
+
 class Token:
     """A secret that is shown to nobody, not even in a traceback with local variables.
 
@@ -73,7 +79,8 @@ def address(url: str) -> Address:
             f"web: the url of {host} holds a user or a password. A token belongs into the "
             f"variable {TOKEN_VARIABLE} or a file"
         )
-    if parts.query or parts.fragment or not re.fullmatch(r"[!-~]+", url):
+    plain = PATH.fullmatch(parts.path) and HOST.fullmatch(host)
+    if parts.query or parts.fragment or not plain:
         raise ConfigError(f"web: the url of {host} is not of the form https://host[:port][/path]")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
@@ -81,7 +88,9 @@ def address(url: str) -> Address:
             "is for services on this very machine"
         )
     origin = (parts.scheme, host, port or DEFAULT_PORTS[parts.scheme])
-    return Address(url.rstrip("/"), host, origin)
+    place = f"[{host}]" if ":" in host else host
+    base = f"{parts.scheme}://{place}" + (f":{port}" if port is not None else "")
+    return Address(base + parts.path.rstrip("/"), host, origin)
 
 
 def is_loopback(host: str) -> bool:

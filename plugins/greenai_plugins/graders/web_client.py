@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,9 @@ class GradingService(Sender):
             ``GREENAI_TOKEN`` goes first, and a token is not needed by every service.
         ca_file: certificates to trust instead of the usual ones.
         offline: no socket is opened; every call raises ``ServiceUnreachable``.
-        patience: timeouts and tries.
+        connect_s: how long to wait for a connection, s; 5 unless given.
+        read_s: how long to wait in silence, s; 15 unless given.
+        patience: how often to try, and how long to wait in between.
 
     Raises:
         ConfigError: the address, the token or a file cannot be used.
@@ -75,6 +78,8 @@ class GradingService(Sender):
         token_file: str | os.PathLike[str] | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         offline: bool = False,
+        connect_s: float | None = None,
+        read_s: float | None = None,
         patience: Patience | None = None,
     ) -> None:
         if ca_file is not None and not Path(ca_file).is_file():
@@ -84,7 +89,13 @@ class GradingService(Sender):
         self._host = place.host
         self._offline = offline
         certificates = None if ca_file is None else os.fspath(ca_file)
-        self._transport = Transport(place, find_token(token_file), certificates, patience)
+        waiting = patience or Patience()
+        waiting = dataclasses.replace(
+            waiting,
+            connect_s=_seconds("connect_s", connect_s, waiting.connect_s),
+            read_s=_seconds("read_s", read_s, waiting.read_s),
+        )
+        self._transport = Transport(place, find_token(token_file), certificates, waiting)
 
     # The calls of the old protocol
 
@@ -282,6 +293,14 @@ class GradingService(Sender):
     def _check_online(self) -> None:
         if self._offline:
             raise ServiceUnreachable(f"offline: {self.url} was not asked")
+
+
+def _seconds(name: str, given: float | None, usual: float) -> float:
+    if given is None:
+        return usual
+    if not (math.isfinite(given) and given > 0):
+        raise ConfigError(f"web: {name} is {given}, not a positive number of seconds")
+    return given
 
 
 def _without_slash(asked: Asked) -> Asked:

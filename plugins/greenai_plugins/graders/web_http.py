@@ -125,6 +125,9 @@ class Transport:
                         url = self._next(url, answer.headers["Location"])
             except requests.RequestException as error:
                 raise _as_ours(error, url, self._patience) from error
+            except ValueError as error:
+                # What requests lets through: addresses and headers that cannot be decoded.
+                raise ServiceFailed(f"{url} answers with what is no HTTP") from error
         raise ServiceFailed(f"{self._address.base} redirects without end")
 
     def ask_json(self, asked: Asked) -> Any:
@@ -191,16 +194,16 @@ class Transport:
             ServiceFailed: it leads elsewhere. Nothing goes there: neither the token,
                 nor what was to be graded, and its answer would be a stranger's.
         """
-        target = urljoin(url, location)
         try:
+            target = urljoin(url, location)
             parts = urlsplit(target)
             port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         except ValueError:
             raise ServiceFailed(f"{url} redirects to what is no address") from None
         if (parts.scheme, parts.hostname, port) != self._address.origin:
             raise ServiceFailed(
-                f"{url} sends to another host, {parts.scheme}://{parts.netloc}; nothing was sent "
-                "there. If you trust it, give it as the address of the service"
+                f"{url} sends to another host, {_shown(target)}; nothing was sent there. If you "
+                "trust it, give it as the address of the service"
             )
         return target
 
@@ -290,11 +293,16 @@ def _as_ours(
     return ServiceUnreachable(f"{url} does not answer: {_root(error)}")
 
 
-def _root(error: BaseException) -> BaseException:
-    """The first of a chain of errors: what the operating system said."""
+def _root(error: BaseException) -> str:
+    """The first of a chain of errors: what the operating system said, fit to be shown."""
     while error.__context__ is not None:
         error = error.__context__
-    return error
+    return _shown(str(error) or type(error).__name__)
+
+
+def _shown(text: str) -> str:
+    """A text from outside, without what would steer a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)[:200]
 
 
 def _refuse_constant(name: str) -> None:

@@ -145,6 +145,16 @@ class HwmonProfiler(_Hwmon, PowerProfiler):
     priority: ClassVar[int] = 30
     shows: ClassVar[str] = POWER
 
+    def _unfit(self, place: Place) -> LeftOut | None:
+        """Also a board that tells 0 W: the second die of an MI250, whose first tells both."""
+        unfit = super()._unfit(place)
+        if unfit is None and place.component == "gpu" and _shows_zero(place):
+            return LeftOut(
+                f"{place.terms[0][0]} reads 0 W, so {place.id} is left out",
+                "A board that is on draws more: another die of it may tell the power of both",
+            )
+        return unfit
+
     def read_power(self, channel: Channel) -> float:
         """Watts.
 

@@ -165,9 +165,11 @@ class LikwidProfiler(WindowProfiler):
                 program.kill()
         except ReadingError as error:
             raise _explained(str(error)) from error
-        # A domain that does not exist is printed with 0 J.
-        used = [key for key, joules in figures.joules.items() if joules and key[1] in DOMAINS]
-        if not any(domain == "PKG" for _, domain in used):
+        told = {key: joules for key, joules in figures.joules.items() if key[1] in DOMAINS}
+        # A domain that does not exist is printed with 0 J; but where one package has joules
+        # none lacks them, and one that is still is to be missed, not left out.
+        used = [key for key, joules in told.items() if joules or key[1] == "PKG"]
+        if not any(told[key] for key in used if key[1] == "PKG"):
             raise PluginUnavailable("likwid-powermeter tells no joules of any package", NO_RAPL)
         return self._named(used)
 

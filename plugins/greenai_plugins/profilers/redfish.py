@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from greenai_core import Channel, ConfigError, PluginUnavailable, PowerProfiler, ReadingError
 
-from .meter_http import UntrustedError, Web, address
+from .meter_http import NoAnswerError, UntrustedError, Web, address
 from .meter_options import label_of, number
 
 SERVICE = "/redfish/v1/"
@@ -20,6 +20,10 @@ SERVICE = "/redfish/v1/"
 PERIOD_S = 10.0
 """The slowest that ENERGY STAR for Computer Servers (version 2.0 and later, "Standard
 Performance Data Measurement and Output Requirements") lets a server sample its input."""
+
+MEAN_S = 30.0
+"""Of how long a value may be the mean: the longest that the same requirements let a server
+average. By so much it is late where the user does not say how quick this BMC is."""
 
 GAIN_UNCERTAINTY = 0.05 / math.sqrt(3)
 GAIN_SOURCE = (
@@ -64,7 +68,8 @@ class RedfishProfiler(PowerProfiler):
         chassis: id of the chassis; needed only where several tell a power and none
             holds the others.
         verify: ``yes``, ``no``, or the file of the certificate that the BMC shows.
-        period_s: seconds between two new values of this BMC.
+        period_s: seconds between two new values of this BMC, each the mean of no longer;
+            10 if not given, each the mean of 30.
         timeout_s: how long to wait for an answer.
         gain: relative standard uncertainty (k = 1), if known better.
         label: the channel is called ``wall:<label>``; by default the host.
@@ -83,7 +88,8 @@ class RedfishProfiler(PowerProfiler):
         "password_env": "environment variable that holds the password",
         "chassis": "id of the chassis where several tell a power",
         "verify": "yes, no, or the file of the BMC's certificate (default: yes)",
-        "period_s": f"seconds between two new values of this BMC (default: {PERIOD_S:g})",
+        "period_s": "seconds between two new values of this BMC, each the mean of no longer "
+        f"(default: {PERIOD_S:g}, means of {MEAN_S:g})",
         "timeout_s": "seconds to wait for an answer (default: 10)",
         "gain": "relative standard uncertainty, if known better than ±5 %",
         "label": "the channel becomes wall:<label> (default: the host)",
@@ -99,7 +105,7 @@ class RedfishProfiler(PowerProfiler):
         password_env: str = "",
         chassis: str = "",
         verify: str | bool = "yes",
-        period_s: float = PERIOD_S,
+        period_s: float | None = None,
         timeout_s: float = 10.0,
         gain: float | None = None,
         label: str = "",
@@ -110,7 +116,9 @@ class RedfishProfiler(PowerProfiler):
         self._user, self._password, self._password_env = user, password, password_env
         self._chassis = chassis
         self._verify = _verification(verify)
-        self.sample_period_s = number("redfish", "period_s", period_s, 0.5)  # type: ignore[misc]  # of this instance alone
+        told_s = None if period_s is None else number("redfish", "period_s", period_s, 0.5)
+        self.sample_period_s = told_s or PERIOD_S  # type: ignore[misc]  # of this instance alone
+        self._late_s = told_s or MEAN_S
         self._timeout_s = number("redfish", "timeout_s", timeout_s, 0.001)
         self._gain = None if gain is None else number("redfish", "gain", gain, 0)
         label = label or self._host.replace(":", "-")
@@ -168,11 +176,11 @@ class RedfishProfiler(PowerProfiler):
                 "wall",
                 "sampled",
                 contained_in=self._whole,
-                update_period_s=self.sample_period_s,
+                update_period_s=self._late_s,
                 gain_uncertainty=GAIN_UNCERTAINTY if self._gain is None else self._gain,
                 gain_source=GAIN_SOURCE if self._gain is None else "given by the user",
                 description=f"chassis {self._place.chassis} of the BMC {self._host}, "
-                f"{self._place.path}; BMCs may tell the mean of up to 30 s",
+                f"{self._place.path}: a mean of up to {self._late_s:g} s",
             )
         ]
 
@@ -260,6 +268,8 @@ class RedfishProfiler(PowerProfiler):
                 continue
             try:
                 _watts(find(self._get(resource)))
+            except NoAnswerError:
+                raise  # or 64 chassis would be waited for in turn
             except (ReadingError, ValueError):
                 continue  # the other way may work; if none does, this chassis tells nothing
             return Place(name, resource, find, inside, path)

@@ -26,6 +26,9 @@ ENDED = b"greenai-ended\n"
 
 CHUNK = 65_536
 
+MOST_BYTES = 2**20
+"""Of what it prints; no measuring program has so much to say."""
+
 LOOK_S = 0.05
 """How often to see whether a program that says nothing still runs."""
 
@@ -79,24 +82,30 @@ class WrappedProgram:
             ReadingError: the program ended, or did not get there in time.
         """
         assert self._process.stdout is not None
+        deadline = time.monotonic() + self._patience_s
         while BEGUN not in self._printed:
-            self._printed += self.hear(self._process.stdout.fileno())
+            self._printed += self.hear(self._process.stdout.fileno(), deadline)
+            if len(self._printed) > MOST_BYTES:
+                raise self._endless()
 
-    def hear(self, fd: int) -> bytes:
+    def hear(self, fd: int, deadline: float | None = None) -> bytes:
         """What it writes next.
 
         Args:
             fd: to read from.
+            deadline: until when it has time, s of the monotonic clock.
 
         Raises:
             ReadingError: it has ended, or writes nothing in time; then it is killed.
         """
-        deadline = time.monotonic() + self._patience_s
+        deadline = deadline or time.monotonic() + self._patience_s
         while not select.select([fd], [], [], LOOK_S)[0]:
             if self._process.poll() is not None:
                 raise ReadingError(self.why_ended())
             if time.monotonic() > deadline:
                 raise self.late()
+        if time.monotonic() > deadline:
+            raise self.late()
         piece = os.read(fd, CHUNK)
         if not piece:
             raise ReadingError(self.why_ended())
@@ -141,13 +150,38 @@ class WrappedProgram:
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._process.stdin.write(line)
 
+    def _endless(self) -> ReadingError:
+        self.kill()
+        return ReadingError(f"{self._name} prints without end: it is no measuring program")
+
     def _rest(self) -> tuple[str, str]:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.close()
+        deadline = time.monotonic() + self._patience_s
+        told = {
+            process.stdout.fileno(): bytearray(self._printed),
+            process.stderr.fileno(): bytearray(),
+        }
+        stdout, stderr = told.values()
+        unread = set(told)
+        while unread:
+            for fd in select.select([*unread], [], [], LOOK_S)[0]:
+                piece = os.read(fd, CHUNK)
+                told[fd] += piece
+                if not piece:
+                    unread.discard(fd)
+            if time.monotonic() > deadline:
+                raise self.late()
+            if len(stdout) + len(stderr) > MOST_BYTES:
+                raise self._endless()
         try:
-            stdout, stderr = self._process.communicate(timeout=self._patience_s)
+            process.wait(max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired as error:
             raise self.late() from error
-        printed = self._printed + stdout
-        return printed.decode(errors="replace"), stderr.decode(errors="replace")
+        return stdout.decode(errors="replace"), stderr.decode(errors="replace")
 
     def _failed(self, stderr: str) -> str:
         code = self._process.returncode
