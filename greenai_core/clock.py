@@ -117,6 +117,12 @@ def repeated_s(clock: Clock) -> float:
     return told()
 
 
+def busy_s(clock: Clock) -> float:
+    """CPU time of this thread, s; the time itself on a clock that is not of this machine."""
+    told: Callable[[], float] = getattr(clock, "thread_time", clock.now)
+    return told()
+
+
 def suspended_s(clock: Clock) -> float:
     """Seconds that the machine was suspended since an arbitrary start.
 

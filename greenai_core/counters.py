@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from .channels import Channel, Reading
-from .clock import Ticker
+from .clock import Ticker, busy_s
 from .counter_recording import CounterRecording, Mark
 from .counter_window import told
 from .edge_watch import FASTEST_S, EdgeWatch, OnceWindow, declared_s
@@ -97,10 +97,10 @@ class CounterProfiler(Profiler):
     def follow(self) -> None:
         """Read once, and again at least every ``HEARTBEAT_S`` seconds."""
         self._looks = Looks(self, self.channels, self.clock)
-        began = self.clock.now()
+        began = busy_s(self.clock)
         self._refuse_if_dead(self.mark())
         self._watch = EdgeWatch(self.channels)
-        self._watch.spent(self.clock.now() - began)
+        self._watch.spent(busy_s(self.clock) - began)
         wraps = [
             channel.wraps_at * channel.resolution_j / MAX_POWER_W / HEARTBEATS_A_WRAP
             for channel in self.channels
@@ -122,21 +122,20 @@ class CounterProfiler(Profiler):
             self._looks.close()
 
     def _heartbeat(self) -> None:
-        began = self.clock.now()
+        began = busy_s(self.clock)
         for recording in [*self._recordings]:  # others may append meanwhile
             if recording.closed:
                 self._recordings.remove(recording)
         watching = self._watching and not self._recordings
         marks = self._look_with_power()[0] if watching else self.mark()
         self._watch.add(marks, keep=watching)
-        self._watch.spent(self.clock.now() - began)
+        self._watch.spent(busy_s(self.clock) - began)
         self._watching = self.watched and bool(self._watch.slow)
 
     def _delay_s(self) -> float:
         if not self.watched or self._recordings:
             return math.inf
-        # Regular reads would stay in step with a counter of a multiple of their period.
-        return self._watch.delay_s(self.clock.now()) * self._jitter.uniform(0.5, 1.5)
+        return self._watch.delay_s(self.clock.now(), self._jitter.uniform(0.5, 1.5))
 
     def mark(self) -> list[Mark]:
         """Read every channel now; a failed one is marked with its reason."""

@@ -25,7 +25,17 @@ SLOW_PERIOD_S = 0.015
 READS_A_PERIOD = 20
 FASTEST_S = 0.005
 WATCH_SHARE = 0.01
-"""Most of one core's time that watching may take."""
+"""Share of one core's time that watching may take, and half as much again around edges."""
+
+BETWEEN_S = 0.01
+"""Between moves that can be foreseen a counter is read for its power alone, this often:
+twice in the 20 ms after which a source tells another one."""
+
+LATE = 3
+"""A move that has not come is looked for so many times as long as it may be off."""
+
+COST_READS = 8
+"""What a read takes is the mean of so many, about: single ones wait for other programs."""
 
 LEARNING_READS = 5
 LEARNING_PERIODS = 64
@@ -104,8 +114,9 @@ class EdgeWatch:
                     self._prune(marks[-1][1])
 
     def spent(self, seconds: float) -> None:
-        """Tell what one read of all channels took."""
-        self._cost_s = max(seconds, 0.9 * self._cost_s)
+        """Tell what one read of all channels took of a core, s."""
+        known = self._cost_s or seconds
+        self._cost_s = known + (seconds - known) / COST_READS
 
     def begin(self, marks: list[Mark]) -> OnceWindow:
         """Keep what is read around the beginning of a window."""
@@ -139,19 +150,40 @@ class EdgeWatch:
     def _find_slow(self) -> None:
         self.slow = [i for i in range(len(self.channels)) if self.period_s(i) >= SLOW_PERIOD_S]
 
-    def delay_s(self, now_s: float) -> float:
-        """Seconds until the next read that windows or the pace need; infinite for none."""
+    def delay_s(self, now_s: float, jitter: float = 1.0) -> float:
+        """Seconds until the next read that windows or the pace need; infinite for none.
+
+        Args:
+            now_s: the time.
+            jitter: drawn anew for each read, about 1: regular reads would stay in step
+                with a counter whose period is a multiple of theirs.
+        """
         if self.slow:
-            quickest = min(self.period_s(i) for i in self.slow)
-            wanted = max(quickest / READS_A_PERIOD, FASTEST_S)
-            return min(max(wanted, self._cost_s / WATCH_SHARE), quickest)
+            return min(self._delay_of(index, now_s, jitter) for index in self.slow)
         declared = max(map(declared_s, self.channels), default=0.0)
         began = now_s if self._began_s is None else self._began_s
         learnt = all(period.known for period in self._periods)
         if not declared or learnt or now_s - began > LEARNING_PERIODS * declared:
             return math.inf
         wanted = min(map(declared_s, self.channels)) / LEARNING_READS
-        return wanted if self._cost_s <= wanted else math.inf
+        return wanted * jitter if self._cost_s <= wanted else math.inf
+
+    def _delay_of(self, index: int, now_s: float, jitter: float) -> float:
+        """Closely around the moves that can be foreseen, where an edge is to be seen."""
+        period = self.period_s(index)
+        affordable = self._cost_s / WATCH_SHARE
+        foreseen = self._periods[index].next_move()
+        close = max(period / READS_A_PERIOD, FASTEST_S)
+        if foreseen is None:
+            return min(max(close, affordable), period) * jitter
+        move_s, off_s = foreseen
+        off_s += close
+        if move_s - off_s <= now_s <= move_s + LATE * off_s:
+            # Some four reads find it; between moves there are fewer for it.
+            return min(max(close, affordable / 3), period) * jitter
+        apart = min(max(BETWEEN_S, close, 2 * affordable), period) * jitter
+        until_s = move_s - off_s - now_s
+        return min(apart, until_s) if until_s > 0 else apart
 
     def reads(self, index: int, window: OnceWindow) -> Reads:
         """What a channel showed around both ends of a window."""

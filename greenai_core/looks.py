@@ -93,7 +93,8 @@ class Looks:
     def mark(self) -> list[Mark]:
         """What every channel shows now: a look that is worked off at once, in less time."""
         with self._lock:
-            self._work_off()
+            if self._pending:
+                self._work_off()
             try:
                 if self._together:
                     before = self._now()

@@ -31,8 +31,8 @@ END_FACTOR = 1.5
 each step, together up to 2.4 standard uncertainties of jumps that know nothing of
 the window, and 2 of these."""
 
-SLOWER = 2
-"""A source with a new value in so many samples or more is slower than its sampling."""
+MOST_PERIODS = 2
+"""A source that has more new values than this between two samples is late by little of a step."""
 
 FEW_SAMPLES = 16
 """With fewer, all that the samples differ by may be noise."""
@@ -111,14 +111,14 @@ class PowerSeries:
         )
 
     def _lag_s(self, times: Sequence[float]) -> float:
-        """By how much each sample may be late; 0 where the source is as quick as the sampling.
+        """By how much a step of power is seen late; 0 where the source is the quicker one.
 
-        One that is slower tells the mean since then, or what it had then: a step of power
-        is seen over a whole period, in steps between samples that are small.
+        What a sample shows is what the source had up to a period ago, or the mean since
+        then, and the next sample is as far away again.
         """
         period = self.channel.update_period_s or 0.0
         usual = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else math.inf
-        return period if 2 * period > usual else 0.0
+        return math.hypot(period, usual) if MOST_PERIODS * period > usual else 0.0
 
     def check_alive(self, start: float, end: float) -> None:
         """Refuse samples that are zero throughout, or for long.

@@ -22,7 +22,7 @@ class Cells(ABC):
     columns: Sequence[Column]
 
     first: int = 0
-    """Number of the first of them in a row."""
+    """Number of the first of them in a row, whose leading cells count as one."""
 
     due_s: float = -math.inf
     """Nothing is known anew before that instant."""

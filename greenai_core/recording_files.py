@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import stat
@@ -36,6 +37,40 @@ def failure(path: Path, error: OSError, what: str = "cannot be written") -> Writ
     )
 
 
+def there_already(path: Path) -> ConfigError:
+    """The error to tell of a file that is not overwritten."""
+    return ConfigError(
+        f"{path} is there already. Give another name, or continue it with --append (append=True)"
+    )
+
+
+def claim(path: Path) -> int:
+    """Keep other recorders from a file and those that continue it.
+
+    Returns:
+        A descriptor; the claim ends when it is closed, or with the process.
+
+    Raises:
+        ConfigError: another recorder writes to it.
+        WriteError: it cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise failure(path, error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise ConfigError(
+            f"another recorder writes to {path} now. Wait until it has ended, or record to "
+            "another file"
+        ) from error
+    except OSError:
+        pass  # some network file systems have no locks
+    return fd
+
+
 class RowFile:
     """The files of one recording, one after the other; each row is one ``write``.
 
@@ -52,7 +87,7 @@ class RowFile:
         self._meta = meta
         self._base = Path(order.out)
         self._path = self._base
-        self._fd = -1
+        self._fd = self._claim = -1
         self._size = 0
         self._rows = 0
         self._opened_s = 0.0
@@ -70,26 +105,25 @@ class RowFile:
         """Begin the first file.
 
         Raises:
-            ConfigError: it is there already.
+            ConfigError: it is there already, or another recorder writes to it.
             WriteError: it cannot be written.
         """
         there = [path for path in parts_of(self._base) if path.is_file() and path.stat().st_size]
         if there:
-            raise ConfigError(
-                f"{there[0]} is there already. Give another name, or continue it with --append "
-                "(append=True)"
-            )
+            raise there_already(there[0])
         self._begin(now_s)
 
     def resume(self, now_s: float) -> None:
         """Go on in the last file of a recording; half a row at its end is cut off.
 
         Raises:
+            ConfigError: another recorder writes to it.
             WriteError: it cannot be written.
         """
+        self._claim = claim(self._base)
         self.files = [str(path) for path in parts_of(self._base)]
         self._path = Path(self.files[-1])
-        self._open(now_s, os.O_APPEND)
+        self._open(now_s)
         self._size = _whole_lines(self._path)
         os.ftruncate(self._fd, self._size)
         with self._path.open("rb") as file:
@@ -139,12 +173,18 @@ class RowFile:
 
     def release(self) -> None:
         """Close the file as it is."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for fd in (self._fd, self._claim):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._claim = -1
 
     def _begin(self, now_s: float) -> None:
-        self._open(now_s, os.O_TRUNC)
+        self._open(now_s)
+        if self._regular and self._claim < 0:
+            self._claim = claim(self._base)
+        if self._regular and os.fstat(self._fd).st_size:
+            # Another one came first, since it was looked for.
+            raise there_already(self._path)
         self.files.append(str(self._path))
         # First what the rows mean: a file without it could not be read back.
         self._save_meta()
@@ -153,8 +193,8 @@ class RowFile:
         else:
             self._put(_line(encoded(self._meta)))
 
-    def _open(self, now_s: float, how: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | how
+    def _open(self, now_s: float) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
             self._fd = os.open(self._path, flags, 0o666)
         except OSError as error:
@@ -192,7 +232,10 @@ class RowFile:
         os.close(old)
         self._meta = replace(self._meta, part=part)
         self._path = part_path(self._base, part)
-        self._begin(now_s)
+        try:
+            self._begin(now_s)
+        except ConfigError as error:
+            raise WriteError(None, str(error)) from error
 
     def _put(self, content: bytes) -> None:
         size = len(content)

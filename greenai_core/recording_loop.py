@@ -17,7 +17,7 @@ from .recording_files import RowFile, WriteError, earlier
 from .recording_lines import rows_of
 from .recording_meta import Ending, Meta, boot_id, parts_of
 from .recording_order import Order, Started, Summary
-from .recording_rows import BETWEEN_NOTES, MISSED, RESUMED, Column, UtcText, note
+from .recording_rows import BETWEEN_NOTES, MISSED, RESUMED, Column, UtcText, leading, note
 from .recording_schedule import Schedule, Tick
 from .recording_sources import Sources
 from .recording_tree import ProcessTree
@@ -55,7 +55,8 @@ class LiveRecording:
         meta = self._meta()
         self._start_s = meta.start_monotonic_s
         self._file = RowFile(order, meta)
-        self._empty = [""] * (len(meta.names) - 1)
+        self._leading = leading(order.format)
+        self._empty = [""] * (1 + len(meta.columns))
         self._schedule = Schedule(self._start_s, order.interval_s)
         self._planned: Tick = (0, self._start_s, 0)
 
@@ -122,9 +123,9 @@ class LiveRecording:
         tree = self._sources.observed.tree
         return f"the process {tree.pid} ended" if tree else ""
 
-    def next_due(self) -> float:
-        """Instant of the next row."""
-        self._planned = planned = self._schedule.next(self._now())
+    def next_due(self, now_s: float) -> float:
+        """Instant of the next row, given the time now."""
+        self._planned = planned = self._schedule.next(now_s)
         return planned[1]
 
     def tick(self) -> str:
@@ -149,10 +150,8 @@ class LiveRecording:
         if not self._rows:
             self._first_row(middle, notes)
         self._last_s = middle
-        row[0] = f"{middle - self._start_s:.6f}"
-        row[1] = self._utc(time.time() - now() + middle)
-        row[2] = str(number)
-        row[3] = f"{after - before:.6f}"
+        utc = self._utc(time.time() - now() + middle)
+        row[0] = self._leading % (middle - self._start_s, utc, number, after - before)
         try:
             self._file.write(row, BETWEEN_NOTES.join(notes) if notes else "", middle)
         except WriteError as error:

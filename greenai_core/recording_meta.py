@@ -141,12 +141,15 @@ def part_path(path: Path, part: int) -> Path:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The file and those that it was continued in, in their order."""
+    """The file and those that it was continued in, in their order.
+
+    One that is empty had just been made when its writer was killed: nothing is known of it.
+    """
     pattern = re.compile(re.escape(path.stem) + r"\.(\d{4,})" + re.escape(path.suffix))
     numbered = []
     for other in path.parent.iterdir() if path.parent.is_dir() else ():
         match = pattern.fullmatch(other.name)
-        if match:
+        if match and other.stat().st_size:
             numbered.append((int(match[1]), other))
     return [path, *(other for _, other in sorted(numbered))]
 

@@ -36,11 +36,15 @@ class Observed(Cells):
         self._session = session
         self._interval_s = interval_s
         self.tree: ProcessTree | None = None
+        now = session.clock.now
+        began = now()
         session.observe()
+        cold_s = now() - began
         session.clock.sleep(FIRST_LOOK_S)
-        began = session.clock.now()
+        began = now()
         first = self._observed()
-        self.taken_s = session.clock.now() - began
+        # Something else may have come in between one of them.
+        self.taken_s = min(cold_s, now() - began)
         self.columns = [observed_column(*key) for key in first]
         self._names = {key: observed_column(*key).name for key in first}
         self._places: dict[str, int] = {}

@@ -172,8 +172,8 @@ def _go_on(recording: LiveRecording, wishes: Wishes, teller: Teller) -> str:
     told_s = checked_s = deaf_s = 0.0
     over_s = recording.over_s
     while True:
-        due_s = recording.next_due()
         now = perf_counter()
+        due_s = recording.next_due(now)
         if due_s < deaf_s and due_s < over_s:
             if due_s > now:
                 sleep(due_s - now)

@@ -33,7 +33,8 @@ COUNTER_DIGITS = 15
 """Of joules: more than a double holds would be noise."""
 
 Encoder = Callable[[Sequence[str], str], bytes]
-"""Cells, and the notes, to one line; an empty cell is one that is not known."""
+"""The text of the leading cells and the other cells, and the notes, to one line; an empty
+cell is one that is not known."""
 
 
 @dataclass(frozen=True)
@@ -110,18 +111,21 @@ def header(format: str, names: Sequence[str]) -> bytes:
     return (",".join(map(_quoted, names)) + "\n").encode() if format == CSV else b""
 
 
+def leading(format: str) -> str:
+    """How the leading cells are written: one text, since four of them would cost more."""
+    if format == CSV:
+        return "%.6f,%s,%d,%.6f"
+    return f'"{TIME}": %.6f, "{UTC}": "%s", "{TICK}": %d, "{READ}": %.6f'
+
+
 def encoder(format: str, names: Sequence[str]) -> Encoder:
     """How rows with these columns, the notes last, are written."""
     if format == CSV:
         return _csv_line
-    keys = [f"{json.dumps(name)}: " for name in names]
-    texts = [name == UTC for name in names]
+    keys = ["", *(f"{json.dumps(name)}: " for name in names[len(LEADING) :])]
 
     def json_line(cells: Sequence[str], notes: str) -> bytes:
-        parts = [
-            f'{key}"{cell}"' if text else f"{key}{cell or 'null'}"
-            for key, cell, text in zip(keys, cells, texts, strict=False)
-        ]
+        parts = [f"{key}{cell or 'null'}" for key, cell in zip(keys, cells, strict=False)]
         parts.append(f"{keys[-1]}{json.dumps(notes)}")
         return ("{" + ", ".join(parts) + "}\n").encode()
 

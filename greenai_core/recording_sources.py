@@ -18,13 +18,12 @@ from .recording_meta import RecordedChannel
 from .recording_observed import Observed
 from .recording_rows import (
     FAILED,
-    LEADING,
     age_column,
     energy_column,
     note,
     power_column,
 )
-from .recording_totals import CounterTotal, PowerTotal
+from .recording_totals import CounterTotal, PowerTotal, fill
 from .sampling import PowerProfiler, StreamProfiler
 from .session import Session
 
@@ -84,8 +83,7 @@ class Counters(Cells):
             row[ages : ages + len(self.totals)] = [age] * len(self.totals)
         if self._picks is not None:
             marks = [marks[index] for index in self._picks]
-        for total, mark in zip(self.totals, marks, strict=True):
-            total.add(mark, row, notes)
+        fill(self.totals, marks, row, notes)
 
     def place(self, first: int) -> None:
         """See ``Cells``."""
@@ -229,7 +227,7 @@ class Sources:
             *self.counters, *self.powers, *self._others, self.observed
         ]  # fmt: skip
         self.columns = tuple(column for cells in self.all for column in cells.columns)
-        first = len(LEADING)
+        first = 1  # the leading ones are one text
         for cells in self.all:
             cells.place(first)
             first += len(cells.columns)

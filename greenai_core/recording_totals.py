@@ -28,62 +28,80 @@ class CounterTotal:
         channel: of the counter.
         counted_j: what an earlier part of the recording had counted; None for a new one.
 
-    ``column`` is the number of its cell in a row.
+    Attributes:
+        column: number of its cell in a row.
+        form: how its joules are written.
+        base_j: what was counted before the counter last began anew.
+        last: the newest good read; its epoch is -1 while there is none.
+        moved_s: when the counter was last seen to move.
     """
 
     __slots__ = (
-        "_base", "_broken", "_epoch", "_failure", "_first", "_form", "_last", "_moved_s", "_shown",
-        "channel", "column", "joules",
+        "_broken", "_failure", "_first", "_resumed", "base_j", "channel", "column", "form", "last",
+        "moved_s",
     )  # fmt: skip
 
     def __init__(self, channel: Channel, counted_j: float | None = None) -> None:
         self.channel = channel
         self.column = 0
-        self.joules = counted_j or 0.0
-        self._form = f"%.{decimals(channel.resolution_j)}f"
-        self._epoch: int | None = None if counted_j is None else -1
-        self._base = self._shown = 0.0
+        self.form = f"%.{decimals(channel.resolution_j)}f"
+        self.base_j = counted_j or 0.0
+        self.last: Mark = (0.0, 0.0, 0.0, -1, None, "")
+        self.moved_s = -math.inf
+        self._resumed = counted_j is not None
         self._first: Mark | None = None
-        self._last: Mark | None = None
-        self._moved_s = -math.inf
         self._failure = self._broken = ""
 
-    def add(self, mark: Mark, row: list[str], notes: list[str]) -> None:
-        """Take over one read, and fill its cell."""
-        _, after, joules, epoch, _, failure = mark
-        if failure:
-            self._failure = failure
-            notes.append(note(FAILED, self.channel.id, failure))
-            return
-        if epoch != self._epoch:
-            self._begin(mark, notes)
-        elif joules != self._shown:
-            self._moved_s = after
-        self._shown = joules
-        self._last = mark
-        self.joules = total = self._base + joules
-        row[self.column] = self._form % total
+    @property
+    def joules(self) -> float:
+        """Up to the newest good read."""
+        return self.base_j + self.last[2]
 
-    def _begin(self, mark: Mark, notes: list[str]) -> None:
-        """The first read, or the first after the counter has lost its place."""
+    def fail(self, reason: str, notes: list[str]) -> None:
+        """Take over a read that failed."""
+        self._failure = reason
+        notes.append(note(FAILED, self.channel.id, reason))
+
+    def begin(self, mark: Mark, notes: list[str]) -> None:
+        """Take over the first read, or the first after the counter has lost its place."""
         id = self.channel.id
-        if self._epoch is not None:
+        if self._resumed or self._first is not None:
             reason = "what was used since the last value is not known"
             notes.append(note(RESTARTED, id, reason))
         if self._first is None:
             self._first = mark
         else:
             self._broken = self._failure or f"the counter of {id} was reset meanwhile"
-        self._epoch = mark[3]
-        self._base = self.joules - mark[2]
+        self.base_j = self.joules - mark[2]
 
     def reading(self, period_s: float) -> Reading:
         """Its joules from the first good read to the last, or why there are none."""
-        first, last = self._first, self._last
-        if self._broken or first is None or last is None:
+        first = self._first
+        if self._broken or first is None:
             reason = self._broken or self._failure or f"{self.channel.id} was never read"
             return Reading(self.channel, None, reason=reason)
-        return told(self.channel, period_s, first, last, self._moved_s)
+        return told(self.channel, period_s, first, self.last, self.moved_s)
+
+
+def fill(
+    totals: Sequence[CounterTotal], marks: Sequence[Mark], row: list[str], notes: list[str]
+) -> None:
+    """Take over one read of each counter, and fill their cells.
+
+    Flat, as the tick of a recording is, and for the same reason.
+    """
+    for total, mark in zip(totals, marks, strict=True):
+        _, after, joules, epoch, _, failure = mark
+        if failure:
+            total.fail(failure, notes)
+            continue
+        _, _, shown, known, _, _ = total.last
+        if epoch != known:
+            total.begin(mark, notes)
+        elif joules != shown:
+            total.moved_s = after
+        total.last = mark
+        row[total.column] = total.form % (total.base_j + joules)
 
 
 class PowerTotal:

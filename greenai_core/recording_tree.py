@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import ConfigError
-
-PROC = Path("/proc")
+from .proc_files import PROC, TICK_S
 
 _PARENT, _USER, _SYSTEM, _USER_REAPED, _SYSTEM_REAPED, _STARTED, _PAGES = 1, 11, 12, 13, 14, 19, 21
 """Fields of ``/proc/PID/stat`` after the name of the program (proc_pid_stat(5))."""
@@ -47,9 +46,9 @@ class ProcessTree:
         if fields is None:
             raise ConfigError(f"there is no process {pid}: `ps` lists those that are running")
         self._members = {pid: fields[_STARTED]}
-        self._jiffy_s = 1 / os.sysconf("SC_CLK_TCK")
         self._page = os.sysconf("SC_PAGE_SIZE")
-        self._cpu_s = 0.0
+        self._spent: dict[int, tuple[int, int]] = {}
+        self._ticks = 0
 
     @property
     def alive(self) -> bool:
@@ -62,16 +61,23 @@ class ProcessTree:
         return fields[_STARTED] == self._members.get(self.pid)
 
     def use(self) -> TreeUse:
-        """The state now; CPU time never goes back, though children that nobody waits for vanish."""
+        """The state now; CPU time goes on also when one ends that none of the others waits for."""
         found = self._grow()
-        jiffies = pages = 0
-        for fields in found.values():
-            spent = (_USER, _SYSTEM, _USER_REAPED, _SYSTEM_REAPED)
-            jiffies += sum(int(fields[index]) for index in spent)
-            pages += int(fields[_PAGES])
-        self._cpu_s = max(self._cpu_s, jiffies * self._jiffy_s)
+        self._count({pid: _spent(fields) for pid, fields in found.items()})
+        pages = sum(int(fields[_PAGES]) for fields in found.values())
         running = sum(fields[0] not in (b"Z", b"X") for fields in found.values())
-        return TreeUse(self._cpu_s, pages * self._page, running)
+        return TreeUse(self._ticks * TICK_S, pages * self._page, running)
+
+    def _count(self, now: dict[int, tuple[int, int]]) -> None:
+        before, self._spent = self._spent, now
+        own = reaped = 0
+        for pid, (own_now, reaped_now) in now.items():
+            own_then, reaped_then = before.get(pid, (0, 0))
+            own += own_now - own_then
+            reaped += reaped_now - reaped_then
+        # What those that ended had used is counted already; whoever waited for them has it too.
+        ended = sum(sum(before[pid]) for pid in before.keys() - now.keys())
+        self._ticks += max(own, 0) + max(reaped - ended, 0)
 
     def _grow(self) -> dict[int, list[bytes]]:
         """Members that are there now, with their children, and theirs."""
@@ -117,3 +123,9 @@ class ProcessTree:
             return None
         # The name may hold spaces and parentheses.
         return content.rpartition(b")")[2].split()
+
+
+def _spent(fields: list[bytes]) -> tuple[int, int]:
+    """Ticks of a process itself, and of those that ended and that it has waited for."""
+    own, reaped = (_USER, _SYSTEM), (_USER_REAPED, _SYSTEM_REAPED)
+    return sum(int(fields[i]) for i in own), sum(int(fields[i]) for i in reaped)

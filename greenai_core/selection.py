@@ -53,7 +53,7 @@ def open_sources(
                 _admit(profiler, sources, skipped, modelled_yields=True)
         else:
             for entry in wanted:
-                profiler = entry if isinstance(entry, Profiler) else _make(entry, options)
+                profiler = entry if isinstance(entry, Profiler) else make(entry, options)
                 profiler.check_available()
                 prepare(profiler)
                 profiler.open(clock)
@@ -105,7 +105,13 @@ def with_calibrations(
     return given, notes
 
 
-def _make(name: str, options: Options) -> Profiler:
+def make(name: str, options: Options) -> Profiler:
+    """A profiler by name, with its options; nothing is opened.
+
+    Raises:
+        PluginError: there is none of that name, it is no profiler, or has no such option.
+        ConfigError: an option has a value that cannot be used.
+    """
     cls = registry.load("greenai.profilers", name)
     if not (isinstance(cls, type) and issubclass(cls, Profiler)):
         raise PluginBroken(f"the plugin {name!r} of greenai.profilers is no Profiler: {cls!r}")
@@ -137,7 +143,7 @@ def _working(
         if not getattr(loaded[name], "automatic", True) and name not in options:
             continue
         try:
-            profiler = _make(name, options)
+            profiler = make(name, options)
             profiler.check_available()
             prepare(profiler)
             profiler.open(clock)

@@ -129,14 +129,23 @@ class Session:
         if self._sources is not None:
             raise LifecycleError("the session is open already")
         sources, self.skipped = open_sources(self._wanted, self._options, self.clock, self._prepare)
-        self._sources, self.unused_calibrations = with_calibrations(sources, self._calibrations)
+        self._sources = tuple(sources)
+        try:
+            self._begin()
+        except BaseException:  # Ctrl-C, while the devices are looked at for the first time
+            self.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        found = with_calibrations(self._sources or (), self._calibrations)
+        self._sources, self.unused_calibrations = found
         if self._observes:
             profilers = [source.profiler for source in self._sources]
             self._observer = BackgroundObserver(profilers, self.clock)
             self._observer.open()
         self._plan = planned(self._sources, self.clock, self._observer)
         self._host = HostTelemetry() if self.clock is SYSTEM_CLOCK else None
-        return self
 
     def _prepare(self, profiler: Profiler) -> None:
         if isinstance(profiler, CounterProfiler):

@@ -36,6 +36,10 @@ class UpdatePeriod:
         self._joules = 0.0
         self._estimate_s: float | None = None
         self._still_s = self._longest_s = 0.0
+        self.seen_s: float | None = None
+        """When it was last seen to move; None if it was not."""
+        self.blurred_s = 0.0
+        """How far from there the move may have been."""
 
     def add(self, time_s: float, joules: float) -> None:
         """Take over one read."""
@@ -55,6 +59,7 @@ class UpdatePeriod:
         else:
             self._still_s = 0.0
             edge = time_s - gap / 2
+            self.seen_s, self.blurred_s = edge, gap / 2
             if self._edge_s is not None:
                 self._intervals.append(edge - self._edge_s)
                 self._estimate_s = None
@@ -76,3 +81,14 @@ class UpdatePeriod:
             few = 2 * sum(whole) > sum(self._intervals)
             self._estimate_s = statistics.fmean(whole if few else self._intervals)
         return self._estimate_s
+
+    def next_move(self) -> tuple[float, float] | None:
+        """When it is expected to move next, s, and how far off that may be; None if not known."""
+        if self.seen_s is None or len(self._intervals) < FEWEST:
+            return None
+        period = self.estimate_s()
+        if period is None:
+            return None
+        latest = [*self._intervals][-FEWEST:]
+        usual = [abs(interval - period) for interval in latest if interval <= MISSED * period]
+        return self.seen_s + period, self.blurred_s + max(usual, default=period)

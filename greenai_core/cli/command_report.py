@@ -10,7 +10,7 @@ from greenai_core.above_idle import below_floor
 from greenai_core.calibration import applied
 from greenai_core.channels import MODELLED
 from greenai_core.kept_windows import KeptWindows
-from greenai_core.results import CommandResult, Grade, WindowResult
+from greenai_core.results import CommandResult, Grade, Report, WindowResult
 from greenai_core.session import Session
 
 from . import beside, figures, output, own_costs, process_table
@@ -28,8 +28,23 @@ def deliver(
     out: Path | None,
     session: Session,
     kept: KeptWindows | None = None,
-) -> None:
+    text: str | None = None,
+) -> Report:
     """Summary to stderr; JSON to the file, or to stdout where none was given or it is full.
+
+    Args:
+        kind: of the report.
+        result: to be told.
+        settings: of the command.
+        more: settings of this command alone.
+        as_json: whether JSON takes the place of the summary.
+        out: where the report goes.
+        session: the sensors.
+        kept: raw readings.
+        text: summary; None for the usual one.
+
+    Returns:
+        The report.
 
     Raises:
         OutputError: the JSON cannot be written.
@@ -38,7 +53,7 @@ def deliver(
     report.skipped = session.skipped
     report.calibrations = tuple(map(applied, session.calibrations))
     if out or not as_json:
-        output.note(summary(result))
+        output.note(summary(result) if text is None else text)
     try:
         report.add(result, kept)
         report.finish()
@@ -49,6 +64,7 @@ def deliver(
         raise
     if as_json and not out:
         output.emit_bytes(report.content())
+    return report.report
 
 
 def summary(result: CommandResult) -> str:

@@ -22,6 +22,8 @@ from greenai_core.errors import ConfigError
 
 DEFAULT = "default"
 
+HIDDEN = "********"
+
 ProfilerOptions = Mapping[str, Mapping[str, Any]]
 
 
@@ -113,9 +115,17 @@ def keys() -> tuple[str, ...]:
 
 
 def public(name: str, value: Any) -> Any:
-    """The value, or stars where the option's name says that it is secret."""
-    secret = any(word in name.lower() for word in ("password", "secret", "token", "auth"))
-    return "********" if secret and value else value
+    """What may be shown of an option: no password, no argument of a command, no query."""
+    if any(word in name.lower() for word in ("password", "secret", "token", "auth")):
+        return HIDDEN if value else value
+    if not isinstance(value, str):
+        return value
+    if name == "command":
+        words = [word for word in value.split() if "=" not in word]  # a variable may be one too
+        return value if [value] == words else f"{words[0] if words else ''} {HIDDEN}".lstrip()
+    if "://" in value:
+        return re.sub(r"[?#].*", f"?{HIDDEN}", re.sub(r"://.*@", f"://{HIDDEN}@", value))
+    return value
 
 
 def _merged(layers: list[_Layer], files: tuple[Path, ...]) -> Configuration:
@@ -221,6 +231,7 @@ _OWN_FILE_ONLY = {
     "perf": "runs a program",
     "password_env": "sends a secret of yours to an address",
     "headers_env": "sends a secret of yours to an address",
+    "verify": "decides who may be told a password",
 }
 
 

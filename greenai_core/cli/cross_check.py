@@ -18,11 +18,15 @@ from greenai_core.cross_check import (
     judge,
     measure,
 )
-from greenai_core.errors import GreenAIError, NoSensorError, PluginUnavailable
+from greenai_core.errors import (
+    GreenAIError,
+    NoSensorError,
+    PluginNotFound,
+    PluginUnavailable,
+)
 from greenai_core.loads import BurnerLoad, CommandLoad, Load, cpu_commands
-from greenai_core.profiler import Profiler
 from greenai_core.results import Skipped
-from greenai_core.selection import with_calibrations
+from greenai_core.selection import make, with_calibrations
 
 from . import calibrations, figures, output
 from .config import Settings
@@ -51,6 +55,7 @@ def run(settings: Settings, rounds: int, seconds: float, template: str | None) -
         template: command of the load; None for all cores, and GPUs where that can be.
 
     Raises:
+        PluginNotFound: there is none of a name.
         NoSensorError: none works.
         CalibrationError: the load does not run.
         KeyboardInterrupt: before there were two rounds.
@@ -90,10 +95,11 @@ def _open(settings: Settings, stack: contextlib.ExitStack) -> tuple[list[Source]
         if name in broken:
             continue
         try:
-            kind: type[Profiler] = registry.load("greenai.profilers", name)
-            profiler = kind(**settings.profiler.get(name, {}))
+            profiler = make(name, settings.profiler)
             profiler.check_available()
             profiler.open()
+        except PluginNotFound:
+            raise  # a slip of the pen, and one tool less would be compared
         except PluginUnavailable as error:
             skipped.append(Skipped(name, error.reason, error.hint))
         except GreenAIError as error:
@@ -139,9 +145,10 @@ def text(tools: CheckedTools) -> str:
         parts.append(output.table(compared, [_row(d) for d in check.disagreements]))
         parts.append(_verdict(check.disagreements))
     else:
-        parts.append(
+        nothing = (
             "Nothing to compare: no two of these profilers tell the same channel or component."
         )
+        parts.append(output.paragraph(nothing))
     if tools.skipped:
         names = ", ".join(skipped.profiler for skipped in tools.skipped)
         parts.append(

@@ -15,9 +15,10 @@ from greenai_core.errors import GreenAIError, NoSensorError, PluginUnavailable
 from greenai_core.limiter import PowerLimit, PowerLimiter
 from greenai_core.profiler import Profiler
 from greenai_core.results import AppliedCalibration, Skipped
+from greenai_core.selection import make
 
 from . import calibrations, figures, options, output
-from .config import Settings
+from .config import ProfilerOptions, Settings
 from .sensors import NO_SENSOR, all_modelled, session_for
 
 READY = "ready"
@@ -174,9 +175,7 @@ def _cross_check(
 def look_at_profilers(settings: Settings) -> list[ProfilerState]:
     """Every registered profiler, tried."""
     loaded, broken = registry.load_all("greenai.profilers")
-    states = [
-        _try_profiler(name, cls, settings.profiler.get(name, {})) for name, cls in loaded.items()
-    ]
+    states = [_try_profiler(name, cls, settings.profiler) for name, cls in loaded.items()]
     states += [
         ProfilerState(name, BROKEN, False, "", str(error), "", ()) for name, error in broken.items()
     ]
@@ -184,12 +183,12 @@ def look_at_profilers(settings: Settings) -> list[ProfilerState]:
     return sorted(states, key=lambda s: (order.index(s.state), not s.automatic, s.name))
 
 
-def _try_profiler(name: str, cls: type[Profiler], given: Mapping[str, Any]) -> ProfilerState:
+def _try_profiler(name: str, cls: type[Profiler], given: ProfilerOptions) -> ProfilerState:
     state, reason, remedy = READY, "", ""
     channels: Sequence[Channel] = ()
     notes: tuple[str, ...] = ()
     try:
-        profiler = cls(**given)
+        profiler = make(name, given)
         profiler.check_available()
         profiler.open()
         try:

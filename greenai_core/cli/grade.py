@@ -3,117 +3,201 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from greenai_core import registry
-from greenai_core.errors import GradeError, ReadingError
-from greenai_core.grading import Gradable, Grader
+from greenai_core.environment import machine_identity
+from greenai_core.errors import ReadingError
+from greenai_core.gradables import gradable
 from greenai_core.net import NetEnergy, as_figure, net_energy
+from greenai_core.net_channels import net_channels
 from greenai_core.results import CommandResult, Grade, WindowResult
 from greenai_core.session import Session
 from greenai_core.spans import Window
 
-from . import exit_codes, options, output, sensors
+from . import (
+    exit_codes,
+    footprints,
+    grade_arguments,
+    grade_options,
+    grade_text,
+    notebook,
+    options,
+    output,
+    own_baselines,
+    pictures,
+    sensors,
+    services,
+)
 from .command_report import deliver
+from .config import Settings
 from .faults import Faults
+from .judge import Judge
 from .measure import run_in
 from .places import check_file
+from .verdicts import verdict
 
 LEAST_WINDOW_S = 0.2
 """An idle time shorter than this says nothing."""
 
 
 @click.command(
-    short_help="The energy of a Python script above idle, and its grade.",
-    context_settings={"allow_interspersed_args": False},
+    cls=grade_options.Command,
+    short_help="Energy above idle and a grade: of a script, a command, a model.",
 )
-@click.argument("script", metavar="SCRIPT.py")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS]...")
-@click.option(
-    "--idle-time",
-    metavar="S",
-    help="Measure idle so long before and after; 0 for not at all. [default: 5]",
-)
-@click.option(
-    "--units",
-    type=options.Number(min=0, min_open=True),
-    metavar="N",
-    help="Functional units that the script does.",
-)
-@click.option("--unit", metavar="NAME", help="What one is: image, token, request …")
-@click.option("--scale", metavar="FILE.json", help="Scale to grade with.")
-@click.option(
-    "--grader", "grader_name", default="scale", show_default=True, metavar="NAME",
-    help="Plugin that grades.",
-)  # fmt: skip
-@options.sensor_options
-@click.option("--out", metavar="FILE", help="Write the report there, as JSON.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="JSON instead of the summary: on stdout after the script has ended, or to --out.",
-)
-def command(
-    script: str,
-    arguments: tuple[str, ...],
-    scale: str | None,
-    grader_name: str,
-    out: str | None,
-    as_json: bool,
-    **flags: Any,
-) -> None:
-    """The energy of a Python script above idle, and its grade.
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="TARGET [ARGUMENTS]...")
+@grade_options.all_options
+def command(words: tuple[str, ...], out: str | None, as_json: bool, **flags: Any) -> None:
+    """Energy above idle and a grade: of a script, a command, a model.
 
-    Measures the idle machine, runs the script with this Python, untouched, and
-    measures idle again. Tells on stderr the gross joules, those above idle, how
-    busy the machine was, and what share idling alone would have cost. A letter
-    needs a scale and the number of functional units (images, tokens, …) that the
-    script did; without them it stays ungraded. Options come before SCRIPT.py,
-    everything after it belongs to the script. The exit code is the script's;
-    125 where greenai fails before it starts.
+    \b
+    TARGET is one of
+      SCRIPT.py            run with this Python
+      -m MODULE            run as python -m does
+      NOTEBOOK.ipynb       its code cells, in order
+      -- COMMAND           any program
+      MODEL                a model file: one inference is measured as bench does
+
+    Measures the idle machine, runs the target, untouched, and measures idle again.
+    Tells on stderr the joules of each channel, those above idle, how busy the
+    machine was, what share idling alone would have cost, and then carbon. A letter
+    needs the number of functional units (images, tokens, …) and a reference;
+    without them it stays ungraded, and says why. Options come before TARGET (after
+    it too for a MODEL); what follows it belongs to the program. The exit code is
+    the program's own; 125 where greenai fails before it starts. Nothing leaves
+    this machine unless a service is named with --url.
 
     \b
     Examples:
-      greenai grade classify.py --images photos/
+      greenai grade train.py --epochs 3
       greenai grade --units 5000 --unit image --scale scale.json classify.py
-      greenai grade --idle-time 10 --out run.json train.py --epochs 3
+      greenai grade --baseline save -m mypackage.evaluate
+      greenai grade --baseline compare -m mypackage.evaluate
+      greenai grade --country FR --price 0.25EUR --out run.json -- make -j8
+      greenai grade resnet50.onnx --task image-classification
+      greenai grade --units 1 --unit run --label label.svg analysis.ipynb
+      greenai grade --grader web --url https://grades.example classify.py
     """  # noqa: D301  # click takes \b for "keep these lines"
+    context = click.get_current_context()
+    kind = context.meta.get(grade_arguments.KIND, "")
+    grade_options.check_for(kind, context)
     settings = options.configuration(flags).settings
-    grader = make_grader(grader_name, scale)
     file = None if out is None else check_file(out, "--out")
-    if not Path(script).exists():
-        output.complain(f"there is no script {script}. Check the path")
-        click.get_current_context().exit(exit_codes.NOT_FOUND)
-    job = Job((script, *arguments), grader, settings.idle_time, flags["units"], flags["unit"])
+    if kind == grade_arguments.MODEL:
+        from . import grade_model
+
+        if len(words) > 1:
+            raise click.UsageError(f"one model at a time, not {len(words)}.")
+        context.exit(grade_model.run(words[0], settings, flags, file, as_json))
+    job = prepare(kind, words, settings, flags)
     with sensors.opened(settings, observe=True) as session:
-        before = idle(session, settings.idle_time, "before the script")
+        before = idle(session, settings.idle_time, "before the run")
         window = session.window("script")
         utilisation(session)
-        code = run_in(window, (sys.executable, *job.command))
+        code = run_in(window, job.program)
         try:
-            result = outcome(job, session, before, window, code)
-            more = {"idle_time_s": settings.idle_time, "scale": scale, "grader": grader_name}
-            deliver("grade", result, settings, more, as_json, file, session)
+            try:
+                result = outcome(job, session, before, window, code)
+            except KeyboardInterrupt:
+                result = outcome(job.hurried, session, None, window, code)
+            more = {"idle_time_s": settings.idle_time, **grade_options.for_report(flags)}
+            text = grade_text.command(result)
+            report = deliver("grade", result, settings, more, as_json, file, session, text=text)
+            pictures.draw(job.files, report, Faults())
         except Exception as error:  # noqa: BLE001  # the exit code stays the script's
             Faults().add(error)
-    click.get_current_context().exit(code)
+    context.exit(code)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is run, and how it is graded."""
+    """What is run, and how it is graded; all of it checked.
 
-    command: tuple[str, ...]
-    grader: Grader
+    Attributes:
+        shown: the command as the report tells it.
+        program: what is started.
+        name: of the target, for baselines and labels.
+        files: of label and badge.
+    """
+
+    shown: tuple[str, ...]
+    program: tuple[str, ...]
+    name: str
+    judge: Judge
+    rates: footprints.Rates
+    baseline: own_baselines.Wanted | None
+    service: services.Service | None
+    files: Mapping[str, Path]
     idle_time_s: float
     units: float | None
     unit: str | None
+    tdp_w: float | None
+
+    @property
+    def hurried(self) -> Job:
+        """What is left of it after Ctrl-C: no idle, no service, nothing kept."""
+        return replace(self, idle_time_s=0.0, service=None, baseline=None)
+
+
+def prepare(kind: str, words: Sequence[str], settings: Settings, flags: Mapping[str, Any]) -> Job:
+    """See that everything can be done, before anything is.
+
+    Raises:
+        UsageError: there is nothing to run.
+        Exit: there is no such file.
+        GreenAIError: an option cannot be used.
+    """
+    if not words and not flags["module"]:
+        raise click.UsageError(
+            "Missing SCRIPT.py, NOTEBOOK.ipynb, -m MODULE, -- COMMAND, or a model file."
+        )
+    chosen = grade_options.chosen_judge(flags)
+    shown, program = program_of(kind, words, flags["module"])
+    name = flags["module"] or Path(words[0]).name
+    return Job(
+        shown,
+        program,
+        name,
+        chosen,
+        grade_options.chosen_rates(flags),
+        grade_options.chosen_baseline(flags, name),
+        services.service(chosen, flags),
+        pictures.files(flags),
+        settings.idle_time,
+        flags["units"],
+        flags["unit"],
+        settings.profiler.get("modelled", {}).get("tdp_w"),
+    )
+
+
+def program_of(
+    kind: str, words: Sequence[str], module: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The command as people know it, and what is started.
+
+    Raises:
+        Exit: there is no such file.
+        ConfigError: a notebook cannot be run.
+    """
+    if kind == grade_arguments.MODULE and module:
+        return ("-m", module, *words), (sys.executable, "-m", module, *words)
+    shown = tuple(words)
+    if kind == grade_arguments.COMMAND:
+        return shown, shown
+    if not Path(shown[0]).exists():
+        hint = "" if Path(shown[0]).suffix else f". A program goes after --: grade -- {shown[0]} …"
+        output.complain(f"there is no script {shown[0]}. Check the path{hint}")
+        raise click.exceptions.Exit(exit_codes.NOT_FOUND)
+    if kind == grade_arguments.NOTEBOOK:
+        for cell in notebook.read_cells(Path(shown[0])):
+            for line in cell.skipped:
+                output.note(f"greenai: {cell.name}: {line} changes only what is shown: skipped")
+        return shown, (sys.executable, "-m", notebook.__name__, *shown)
+    return shown, (sys.executable, *shown)
 
 
 def outcome(
@@ -133,9 +217,8 @@ def outcome(
     after = idle_after(session, job.idle_time_s if before else 0.0, warnings)
     warnings += session.notes()
     net = taken_off(window, before, after, session, warnings)
-    grade = graded(job.grader, window.result, net, job.units, job.unit, warnings)
-    return CommandResult(
-        command=job.command,
+    result = CommandResult(
+        command=job.shown,
         exit_code=code,
         gross=window.result,
         idle_power_w=net.idle_power_w if net else None,
@@ -144,9 +227,21 @@ def outcome(
         utilisation_percent=busy,
         units=job.units,
         unit=job.unit,
-        grade=grade,
-        warnings=tuple(warnings),
+        grade=None,
+        warnings=(),
+        idle=tuple(w for w in (before, after) if w is not None),
+        net_channels=net_channels(window.result, before, after, session.channels)
+        if before and after
+        else (),
+        footprint=footprints.footprint(
+            as_figure(window.result),
+            net.net_energy_j if net else None,
+            job.units,
+            job.unit,
+            job.rates,
+        ),
     )
+    return graded(job, result, session, warnings)
 
 
 # Idle, before and after
@@ -165,9 +260,9 @@ def idle(session: Session, seconds: float, when: str) -> WindowResult | None:
 def idle_after(session: Session, seconds: float, warnings: list[str]) -> WindowResult | None:
     """Idle after the script; Ctrl-C gives up the net energy, not the script's result."""
     try:
-        return idle(session, seconds, "after the script")
+        return idle(session, seconds, "after the run")
     except KeyboardInterrupt:
-        warnings.append("idle after the script was interrupted, so nothing is known above idle")
+        warnings.append("idle after the run was interrupted, so nothing is known above idle")
         return None
 
 
@@ -204,48 +299,15 @@ def utilisation(session: Session) -> float:
 # The grade
 
 
-def make_grader(name: str, scale: str | None) -> Grader:
-    """The grader, made before the script runs: a wrong scale must not cost a run.
+def graded(job: Job, result: CommandResult, session: Session, warnings: list[str]) -> CommandResult:
+    """The result with its grade; whatever graders, baselines and services do, it stays."""
+    measured = gradable(result, machine=machine_identity())
 
-    Raises:
-        GradeError: the scale cannot be read, or the grader takes none.
-        PluginNotFound: no such grader is installed.
-    """
-    kind: Callable[..., Grader] = registry.load("greenai.graders", name)
-    if scale is None:
-        return kind()
-    if "scale" not in getattr(kind, "option_names", ()):
-        raise GradeError(f"the grader {name!r} takes no scale")
-    try:
-        text = Path(scale).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise GradeError(f"the scale {scale} cannot be read: {reason}") from error
-    try:
-        return kind(scale=text)
-    except GradeError as error:
-        raise GradeError(f"{scale}: {error}") from error
+    def grade() -> Grade:
+        if job.service is None:
+            return job.judge.grade(measured)
+        boards = services.devices(session, job.tdp_w)
+        return services.graded(job.judge, job.service, result, measured, boards, warnings)
 
-
-def graded(
-    grader: Grader,
-    gross: WindowResult,
-    net: NetEnergy | None,
-    units: float | None,
-    unit: str | None,
-    warnings: list[str],
-) -> Grade | None:
-    """What the grader says; None with a warning where it fails."""
-    measured = Gradable(
-        net_energy_j=net.net_energy_j if net else None,
-        gross_energy_j=as_figure(gross),
-        units=units,
-        unit=unit,
-        missing=tuple(m.id for m in gross.missing if m.id in gross.contains),
-        components=tuple(dict.fromkeys(c.component for c in gross.channels if c.in_total)),
-    )
-    try:
-        return grader.grade(measured)
-    except GradeError as error:
-        warnings.append(f"no grade: {error}")
-        return None
+    given, compared = verdict(job.judge, job.baseline, measured, grade, warnings, Faults())
+    return replace(result, grade=given, against_baseline=compared, warnings=tuple(warnings))

@@ -28,7 +28,7 @@ COMMANDS = {
     "train": ("train", "Joules, seconds and watts of training: a step, or whole epochs."),
     "measure": ("measure", "The energy of any command."),
     "record": ("record", "Sensors to a file, row by row; and windows of such files."),
-    "grade": ("grade", "The energy of a Python script above idle, and its grade."),
+    "grade": ("grade", "Energy above idle and a grade: of a script, a command, a model."),
     "sync": ("sync", "Send the runs that a grading service did not get yet."),
     "scale": ("scale", "Scales that grades are given on: list, show, build."),
     "calibrate": ("calibrate", "Compare a sensor with a wattmeter, so that its joules are known."),

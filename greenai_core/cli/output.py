@@ -89,8 +89,11 @@ def complain(text: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks."""
-    return " ".join(text.split())
+    """The text without line breaks, and without what would steer the terminal.
+
+    Names of processes and of devices are others' to choose.
+    """
+    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
 
 
 def save(path: Path, content: bytes) -> None:

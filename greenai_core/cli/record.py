@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from greenai_core.errors import ConfigError
 
@@ -20,6 +21,9 @@ from .signals import INTERRUPTS
 if TYPE_CHECKING:
     from greenai_core.recorder import Recorder
     from greenai_core.recording_order import Started, Summary
+
+OF_READ = ("source", "start", "end", "file_format", "as_json", "program")
+"""Parameters that ``--read`` knows."""
 
 WHOLE = click.IntRange(min=1)
 
@@ -102,7 +106,7 @@ def command(
     if source is None and (start is not None or end is not None):
         raise click.UsageError("--from and --to are of --read: name the file that it tells of.")
     if source is not None:
-        _refuse(program, flags)
+        _refuse(program)
         _read(source, start, end, flags["file_format"], as_json)
     elif program:
         code = _with_command(program, as_json, flags)
@@ -111,8 +115,15 @@ def command(
     click.get_current_context().exit(code)
 
 
-def _refuse(program: tuple[str, ...], flags: Mapping[str, Any]) -> None:
-    given = [f"--{name}" for name in ("out", "append", "pid", "tree") if flags[name]]
+def _refuse(program: tuple[str, ...]) -> None:
+    """Whatever is not of ``--read``, but was given along with it."""
+    context = click.get_current_context()
+    given = [
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name not in OF_READ
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
     given += ["COMMAND"] * bool(program)
     if given:
         raise click.UsageError(f"--read records nothing: leave out {', '.join(given)}.")

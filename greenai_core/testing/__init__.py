@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from .nvml import NvmlSimulator as NvmlSimulator
     from .nvml_board import Pulses as Pulses
     from .nvml_board import SimulatedBoard as SimulatedBoard
+    from .omegawatt import SimulatedOmegawatt as SimulatedOmegawatt
     from .perf_events import PerfEventSimulator as PerfEventSimulator
     from .power_pmu import PmuMeter as PmuMeter
     from .power_pmu import PowerPmu as PowerPmu
-    from .omegawatt import SimulatedOmegawatt as SimulatedOmegawatt
     from .powercap import PowercapTree as PowercapTree
     from .powercap import Zone as Zone
     from .profiler_suite import CounterConformance as CounterConformance

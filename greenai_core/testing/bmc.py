@@ -25,9 +25,10 @@ from .profiles import Constant, PowerProfile
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-LAYOUTS = ("openbmc", "dell", "environment", "accelerators", "two", "none")
+LAYOUTS = ("openbmc", "dell", "environment", "accelerators", "tray", "two", "none")
 """``accelerators``: a chassis that holds two others, each of which tells its own power;
-``two``: neighbours, none of which holds the other; ``none``: no power is told."""
+``tray``: a chassis without a power that holds one that tells its own; ``two``: neighbours,
+none of which holds the other; ``none``: no power is told."""
 
 FAULTS = ("401", "500", "503", "reset", "hang", "half", "html", "list", "moved")
 """``hang``: no answer until the controller is closed; ``half``: a JSON cut in the middle."""
@@ -108,7 +109,11 @@ class FakeBmc:
 
 
 def _resources(layout: str, watts: Any) -> dict[str, Any]:
-    ids = {"accelerators": ["Board", "HGX_GPU_1", "HGX_GPU_2"], "two": ["Node1", "Node2"]}
+    ids = {
+        "accelerators": ["Board", "HGX_GPU_1", "HGX_GPU_2"],
+        "tray": ["Board", "HGX_Chassis_0"],
+        "two": ["Node1", "Node2"],
+    }
     names = ids.get(layout, ["1"])
     found: dict[str, Any] = {
         ROOT: {"Id": "RootService", "Chassis": _to(f"{ROOT}/Chassis")},
@@ -117,12 +122,12 @@ def _resources(layout: str, watts: Any) -> dict[str, Any]:
     for name in names:
         own = f"{ROOT}/Chassis/{name}"
         chassis: dict[str, Any] = {"@odata.id": own, "Id": name, "Links": {}}
-        if layout == "accelerators" and name != "Board":
+        if layout in ("accelerators", "tray") and name != "Board":
             chassis["Links"]["ContainedBy"] = _to(f"{ROOT}/Chassis/Board")
         if layout in ("openbmc", "dell"):
             chassis["Power"] = _to(f"{own}/Power")
             found[f"{own}/Power"] = {"Id": "Power", "PowerControl": _controls(layout, watts)}
-        elif layout != "none":
+        elif layout != "none" and (layout, name) != ("tray", "Board"):
             part = watts if name in ("1", "Board") or not isinstance(watts, float) else watts / 4
             chassis["EnvironmentMetrics"] = _to(f"{own}/EnvironmentMetrics")
             found[f"{own}/EnvironmentMetrics"] = {

@@ -50,10 +50,16 @@ FAULTS = (
     "negative",
     "nan",
     "null",
+    "slow head",
+    "slow body",
 )
 """``hang``: no answer until the meter is closed; ``half``: a JSON cut in the
 middle; ``wrong``: JSON of another shape;
-``moved``: a redirection to the same answer; ``reset``: the connection is cut."""
+``moved``: a redirection to the same answer; ``reset``: the connection is cut; ``slow
+head``, ``slow body``: so much of the answer comes byte by byte, for minutes."""
+
+TRICKLE_S = 0.05
+"""Between two bytes of a slow answer."""
 
 _BAD_POWER = {"negative": -12.5, "nan": math.nan, "null": None}
 
@@ -157,9 +163,9 @@ class FakeWattmeter:
         """What ``say`` was given."""
         return self._body
 
-    def wait_for_close(self) -> None:
-        """Return when the meter is closed."""
-        self._closed.wait()
+    def wait_for_close(self, seconds: float | None = None) -> bool:
+        """Return when the meter is closed, or after so long; whether it is."""
+        return self._closed.wait(seconds)
 
     def counted_j(self) -> float:
         """What its energy counter should show now, J; 0 for a profile that has no integral."""
@@ -271,6 +277,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("hang", "reset"):
             self.close_connection = True
             return
+        if fault.startswith("slow"):
+            self._trickle(fault)
+            return
         if not meter.opens("GET", self.headers.get("Authorization", "")):
             self._send(401, b"", "text/plain", {"WWW-Authenticate": meter.challenge()})
             return
@@ -302,6 +311,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def _trickle(self, fault: str) -> None:
+        self.close_connection = True
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n"
+        if fault == "slow body":
+            self.wfile.write(head + b"\r\n")
+            head = b""
+        for byte in head + b"X: " + b" " * 4000:
+            if self.server.meter.wait_for_close(TRICKLE_S):
+                return
+            try:
+                self.wfile.write(bytes([byte]))
+            except OSError:
+                return  # the other end has had enough
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the tests look at ``requests``."""

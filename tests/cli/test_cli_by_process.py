@@ -78,3 +78,15 @@ def test_a_report_with_shares_is_still_explained(greenai, simulated):
     done = greenai("explain", "m.json")
     assert done.code != 0
     assert "its shares add up to" in done.out + done.err
+
+
+def test_a_process_cannot_steer_the_terminal_by_its_name():
+    """Everybody on the machine chooses the names of their processes."""
+    from greenai_core.cli import process_table
+    from greenai_core.results import EnergySplit, ProcessShare
+
+    share = ProcessShare("process", 1.0, 0.5, 1.5, 1.0, pid=7, name="evil\x1b]0;owned\x07\u202e")
+    found = EnergySplit("cpu", ("cpu:0/package",), 1.0, 0.9, 1.1, "modelled", (share,))
+    lines = process_table.text([found])
+    assert any("evil?]0;owned??" in line for line in lines)
+    assert all(line.replace("\n", "").isprintable() for line in lines)

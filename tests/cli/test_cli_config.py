@@ -68,6 +68,20 @@ def test_profilers_and_their_options_come_from_files_and_flags(greenai, simulate
     assert shown["profiler.sim.password"]["value"] == "********"
 
 
+def test_what_addresses_and_commands_hold_is_not_shown(greenai, simulated):
+    """Nor is it in a report, which others read."""
+    (simulated / "greenai.toml").write_text(
+        '[profiler.meter]\nurl = "http://me:hush@host:80/a?key=hush#hush"\n'
+    )
+    command = "T=hush curl -H 'Authorization: hush'"
+    given = ("-O", f"meter-energy.command={command}", "-O", "sim.command=meter", "-O", "sim.url=x")
+    shown = settings(greenai, *given)
+    assert shown["profiler.meter.url"]["value"] == "http://********@host:80/a?********"
+    assert shown["profiler.meter-energy.command"]["value"] == "curl ********"
+    assert shown["profiler.sim.command"]["value"] == "meter"
+    assert shown["profiler.sim.url"]["value"] == "x"
+
+
 def test_a_broken_file_of_another_tool_is_not_ours(greenai, simulated):
     (simulated / "pyproject.toml").write_text("[tool.other\n")
     assert settings(greenai)["device"]["origin"] == "default"

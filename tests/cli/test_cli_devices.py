@@ -1,5 +1,7 @@
 """``greenai devices`` and ``greenai plugins``."""
 
+import pytest
+
 from greenai_core.cli import exit_codes
 
 
@@ -150,6 +152,7 @@ def test_a_cross_check_of_one_tool_has_nothing_to_compare(greenai):
     done = greenai(*CROSS, "-p", "sim")
     assert done.code == 0
     assert "Nothing to compare" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
 def test_a_cross_check_without_any_tool_is_an_error_with_its_cause(greenai):
@@ -162,3 +165,18 @@ def test_a_load_that_ends_at_once_is_told(greenai):
     done = greenai(*CROSS[:-1], "false", "-p", "sim")
     assert done.code == exit_codes.MEASUREMENT
     assert "ended with exit code" in done.errors[0]
+
+
+def test_a_cross_check_with_a_tool_that_does_not_exist_is_no_check_of_the_others(greenai):
+    done = greenai(*CROSS, "-p", "sim", "-p", "likwdi")
+    assert done.code == exit_codes.PLUGIN
+    assert "'likwdi'" in done.err
+    assert not done.out
+
+
+@pytest.mark.parametrize("more", [(), CROSS[1:]])
+def test_an_option_that_a_profiler_does_not_have_is_told_with_those_that_it_has(greenai, more):
+    done = greenai("devices", *more, "-p", "sim", "-O", "sim.nonsense=3")
+    said = " ".join((done.out + done.err).split())
+    assert "no option nonsense" in said
+    assert "TypeError" not in said

@@ -80,6 +80,8 @@ NONSENSE = {
     "--equivalent": (["-1", "nan", "wide"], USAGE),
     "--lr": (["-1", "nan", "inf", "fast"], USAGE),
     "--seed": (["-1", "x"], USAGE),
+    "--rounds": (["0", "2", "-1", "many", "1.5"], USAGE),
+    "--seconds": (["0", "-1", "nan", "inf", "long"], USAGE),
     "--units": (["0", "-3", "nan", "inf", "many"], USAGE),
     "--scale": (["nothing.json", "a.tiny"], REPORT),
     "--grader": (["nosuch"], PLUGIN),
@@ -98,6 +100,7 @@ data that are not there are the model's input."""
 
 ANYTHING = {
     "--unit": "any name will do",
+    "--load": "any command will do",
     "--optimizer": "what its names are the format says",
 }
 UNCHECKED = {

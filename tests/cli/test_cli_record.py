@@ -89,6 +89,8 @@ def test_a_window_by_the_wall_clock(greenai, simulated):
         (("--out", "run.csv", "--tree"), 2, "--tree"),
         (("--read", "run.csv"), 2, "run.csv"),
         (("--read", "run.csv", "--out", "b.csv"), 2, "--out"),
+        (("--read", "run.csv", "--duration", "1", "--rotate-rows", "5"), 2, "--rotate-rows"),
+        (("--read", "run.csv", "-p", "sim"), 2, "--profiler"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(greenai, simulated, args, code, said):
@@ -105,6 +107,7 @@ def test_what_cannot_be_done_is_told_in_one_line(greenai, simulated, args, code,
         (("-p", "sim-absent", "--out", "run.csv", "--", "touch", "ran"), 125, "slot 7"),
         (("-p", "sim", "--out", "new/", "--", "touch", "ran"), 125, "folder"),
         (("--bogus", "--", "touch", "ran"), 125, "--bogus"),
+        (("--read", "run.csv", "--", "touch", "ran"), 125, "COMMAND"),
         (("-p", "sim", "--out", "run.csv", "--", "no-such-command"), 127, "no-such-command"),
         (("-p", "sim", "--out", "run.csv", "--", "."), 126, "cannot be executed"),
     ],

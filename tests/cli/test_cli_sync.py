@@ -134,6 +134,22 @@ def test_an_address_that_is_none(greenai, server, keep, flag):
     assert not server.requests
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "long"])
+def test_a_timeout_that_is_none(greenai, server, keep, value):
+    keep(server.url)
+    done = greenai("sync", "--timeout", value)
+    assert done.code == exit_codes.USAGE
+    assert not server.requests
+
+
+def test_silence_is_given_up(greenai, server, keep):
+    keep(server.url)
+    server.keep_failing("hang")
+    done = greenai("sync", "--timeout", "0.2", "--json")
+    assert done.code == exit_codes.SERVICE
+    assert "silent for 0.2 s" in done.json["runs"][0]["problem"]
+
+
 def test_a_grader_that_is_gone(greenai, server, keep):
     entry = keep(server.url, grader="gone")
     done = greenai("sync", "--json")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from dataclasses import replace
 
 import pytest
 
+from greenai_core import Channel
 from greenai_core.blocks import Source
-from greenai_core.cross_check import COMPONENT, SAME, WHOLE, judge, measure
+from greenai_core.cross_check import COMPONENT, SAME, WHOLE, ToldPower, judge, measure
 from greenai_core.errors import CalibrationError
 from greenai_core.testing import (
     Bursts,
@@ -221,3 +223,37 @@ def test_tools_that_know_only_start_and_stop_take_part():
     assert one.other == window.name
     assert one.ratio == pytest.approx(1.0, abs=5e-3)
     assert not one.exceeds
+
+
+def told(profiler: str, id: str, power_w: float, u_w: float, gain: float = 0.0) -> ToldPower:
+    channel = Channel(id, "cpu", "counter", gain_uncertainty=gain, gain_source=f"{profiler} {id}")
+    return ToldPower(profiler, channel, power_w, u_w)
+
+
+def test_what_is_wrong_with_each_window_alike_is_in_the_interval() -> None:
+    """Rounds that agree say nothing of an error that all of them have."""
+    rounds = [[told("a", "cpu:0", 100.0, 3.0), told("b", "cpu:0", 106.0, 3.0)] for _ in range(6)]
+    (found,) = judge(rounds, 3.0, {"a": 2, "b": 1}).disagreements
+    assert found.low < 1.0 < found.high
+    assert not found.exceeds
+    sure = [[told("a", "cpu:0", 100.0, 0.1), told("b", "cpu:0", 106.0, 0.1)] for _ in range(6)]
+    assert judge(sure, 3.0, {"a": 2, "b": 1}).disagreements[0].exceeds
+
+
+def test_many_pairs_without_a_disagreement_are_seldom_said_to_disagree() -> None:
+    """The intervals of one check hold together: 20 at 95 % each would cry wolf in 64 %."""
+    rng, wolves = random.Random(5), 0
+    for _ in range(200):
+        errors = [(rng.gauss(0, 0.03), rng.gauss(0, 0.03)) for _ in range(20)]
+        rounds = [
+            [
+                told(name, f"cpu:{n}", 100.0 * math.exp(error), 0.01, gain=0.03)
+                for n, pair in enumerate(errors)
+                for name, error in zip("ab", pair, strict=True)
+            ]
+            for _ in range(3)
+        ]
+        found = judge(rounds, 3.0, {"a": 2, "b": 1}).disagreements
+        assert len(found) == 20
+        wolves += any(one.exceeds for one in found)
+    assert 1 <= wolves <= 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -163,8 +164,28 @@ def test_a_slow_counter_is_not_watched_when_told_so():
     for profiler, watch in ((watched, True), (alone, False)):
         with Session([profiler], clock=clock, watch=watch):
             clock.sleep(5.0)
-    assert watched.reads > 500
+    assert watched.reads > 5 * 50, "five in each of the 50 periods"
     assert alone.reads < 10
+
+
+def test_edges_that_can_be_foreseen_are_known_to_a_few_milliseconds_by_few_reads():
+    """Reads come close together around a move, and seldom between two."""
+    clock = VirtualClock(1.0)
+    counter = replace(nvml_counter(Constant(200.0)), latch=Latch(0.1, 0.05, 0.033, 7))
+    profiler = CountsReads(counters=[counter])
+    with Session([profiler], clock=clock) as session:
+        clock.sleep(5.0)
+        before = profiler.reads
+        clock.sleep(10.0)
+        assert profiler.reads - before < 0.75 * 10.0 / 0.005
+        reads = profiler._watch._reads[0][-40:]
+        gaps = [b.time - a.time for a, b in pairwise(reads) if b.joules != a.joules]
+        assert len(gaps) >= 3
+        assert max(gaps) < 0.011
+        with session.window() as window:
+            clock.sleep(0.3)
+    [channel] = window.channels
+    assert channel.energy_j == pytest.approx(60.0, rel=0.03)
 
 
 def test_a_quick_counter_is_left_alone_once_its_pace_is_known():

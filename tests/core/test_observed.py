@@ -153,6 +153,18 @@ def test_the_observer_ends_with_the_session():
     assert looker.between(1.0, 2.0) == ()
 
 
+def test_an_interrupt_of_the_first_look_leaves_nothing_open():
+    class Interrupted(Board):
+        def observe(self):
+            raise KeyboardInterrupt
+
+    profiler = Interrupted(counters=[rapl_counter(Constant(50.0))])
+    session = Session([profiler], clock=VirtualClock(), observe=True)
+    with pytest.raises(KeyboardInterrupt):
+        session.open()
+    assert not profiler.is_open
+
+
 def test_a_session_that_observes_not_starts_nothing():
     with Session([board()], clock=VirtualClock()) as session:
         assert session._observer is None

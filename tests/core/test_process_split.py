@@ -161,3 +161,13 @@ def test_the_tree_together() -> None:
     assert own.energy_j == pytest.approx(90.0)
     assert own.high_j == found.high_j, "no more than there is"
     assert own.busy_s == 90.0
+
+
+def test_a_process_of_few_ticks_is_known_no_better_than_those() -> None:
+    """Linux tells 10 ms steps: one of them may have been next to nothing, or three."""
+    rows = [process(1, TICK_S), process(2, 99 * TICK_S)]
+    split_finely = by_pid(split(pool(idle_j=0.0), rows))[1]
+    told = by_pid(split(pool(idle_j=0.0, tick_s=TICK_S), rows))[1]
+    assert split_finely.low_j > 0.0
+    assert told.low_j == 0.0
+    assert told.high_j > 2.5

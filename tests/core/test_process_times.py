@@ -329,3 +329,12 @@ def test_this_machine() -> None:
     (own,) = [times for id, times in seen.processes.items() if id.pid == os.getpid()]
     assert own.parent == os.getppid()
     assert seen.busy > 0
+
+
+def test_a_machine_whose_own_figures_step_back_by_a_tick_takes_no_time_away() -> None:
+    """The kernel sums them over CPUs while they run; per CPU idle time is known to step back."""
+    looks = [Look({}, busy, idle) for busy, idle in ((100, 50), (99, 49), (103, 52))]
+    tally = Tally(looks[0], OWN, OWN)
+    for one in looks[1:]:
+        tally.add(one)
+    assert (tally.busy, tally.idle) == (4, 3)

@@ -95,7 +95,8 @@ def test_a_recording_has_the_energy_of_what_happened(recorder, tmp_path):
         wait_until(lambda: read_recording(tmp_path / "run.csv").times[-1] > end)
     recorded = read_recording(tmp_path / "run.csv")
     window = recorded.window(begin, end)
-    assert window.energy_j == pytest.approx(170 * (end - begin), rel=0.03)
+    # The tree moves by a thread of this process, which a busy machine holds up.
+    assert window.energy_j == pytest.approx(170 * (end - begin), rel=0.15)
     assert window.contains == ("cpu:0/package", "cpu:0/dram")
     whole = {c.id: c.energy_j for c in recorded.window().channels}
     told = {c.id: c.energy_j for c in running.summary.energy.channels}
@@ -105,12 +106,14 @@ def test_a_recording_has_the_energy_of_what_happened(recorder, tmp_path):
 
 def test_instants_of_other_processes_and_of_the_wall_clock(recorder, tmp_path):
     with recorder() as running:
+        before = running.time_s
         monotonic, wall = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
-        here = running.time_s
+        after = running.time_s
     recorded = read_recording(tmp_path / "run.csv")
-    assert recorded.at_monotonic(monotonic) == pytest.approx(here, abs=0.005)
-    assert recorded.time_of(wall) == pytest.approx(here, abs=0.005)
-    assert recorded.time_of(wall.replace(tzinfo=None)) == pytest.approx(here, abs=0.005)
+    assert before <= recorded.at_monotonic(monotonic) <= after
+    # Two clocks are read one after the other for each row: a busy machine comes in between.
+    assert before - 0.1 <= recorded.time_of(wall) <= after + 0.1
+    assert recorded.time_of(wall.replace(tzinfo=None)) == recorded.time_of(wall)
 
 
 def test_any_reader_of_csv_reads_it(recorder, tmp_path):
@@ -156,17 +159,17 @@ def test_a_kill_loses_one_row_at_most(recorder, tmp_path, suffix):
         wait_for_rows(path, 20)
         time.sleep(draw.uniform(0.0, 0.02))
         before = path.read_bytes().count(b"\n")
-        killed_s = time.monotonic() - started.start_monotonic_s
         os.kill(started.pid, signal.SIGKILL)
         with pytest.raises(MeasurementError, match="SIGKILL"):
             running.stop()
+        dead_s = time.monotonic() - started.start_monotonic_s
         recorded = read_recording(path)
         heads = 1  # of CSV, or the first line of JSON lines
         assert len(recorded.times) >= before - heads
         ticks = recorded.column("tick")
         assert len(ticks) + recorded.missed == ticks[-1] + 1
         assert any("no end" in remark for remark in recorded.remarks)
-        assert recorded.times[-1] <= killed_s + 0.2
+        assert recorded.times[-1] <= dead_s
 
 
 def test_a_recorder_that_was_held_up_counts_what_it_missed(recorder, tmp_path):
@@ -187,7 +190,7 @@ def test_a_recorder_that_was_held_up_counts_what_it_missed(recorder, tmp_path):
     ticks = recorded.column("tick")
     assert len(ticks) + recorded.missed == ticks[-1] + 1
     # The counters counted on: nothing is lost but when.
-    assert recorded.window().energy_j == pytest.approx(170 * summary.duration_s, rel=0.03)
+    assert recorded.window().energy_j == pytest.approx(170 * summary.duration_s, rel=0.15)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -266,10 +269,14 @@ def test_a_file_that_is_deleted_is_told(recorder, tmp_path):
 
 
 def test_it_follows_a_process_with_its_children_and_ends_with_it(recorder, tmp_path):
-    code = (
-        "import subprocess, sys; print('up', flush=True); sys.stdin.readline(); "
-        "subprocess.run([sys.executable, '-c', 'sum(range(10**7))']); sys.stdin.readline()"
-    )
+    code = """
+import subprocess, sys
+print("up", flush=True)
+sys.stdin.readline()
+work = "import sys, time\\nwhile time.process_time() < 0.2: pass\\nsys.stdin.readline()"
+subprocess.run([sys.executable, "-c", work])
+sys.stdin.readline()
+"""
     work = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -280,8 +287,15 @@ def test_it_follows_a_process_with_its_children_and_ends_with_it(recorder, tmp_p
         work.stdin.write("\n")
         work.stdin.flush()
         path = tmp_path / "run.csv"
-        wait_until(lambda: np.nanmax(read_recording(path).column("tree processes"), initial=0) >= 2)
-        wait_until(lambda: read_recording(path).column("tree processes")[-1] == 1)
+
+        def used(column):
+            known = read_recording(path).column(f"tree {column}")
+            return known[np.isfinite(known)][-1:].sum()  # the newest, once there is one
+
+        wait_until(lambda: used("processes") == 2 and used("cpu_time [s]") > 0.2)
+        work.stdin.write("\n")
+        work.stdin.flush()
+        wait_until(lambda: used("processes") == 1)
         work.communicate("\n", timeout=20)
         summary = running.wait()
     finally:
@@ -292,7 +306,7 @@ def test_it_follows_a_process_with_its_children_and_ends_with_it(recorder, tmp_p
     cpu = recorded.column("tree cpu_time [s]")
     cpu = cpu[np.isfinite(cpu)]
     assert (np.diff(cpu) >= 0).all()
-    assert cpu[-1] - cpu[0] > 0.1  # the child's, which has ended
+    assert cpu[-1] - cpu[0] > 0.15  # the child's, which has ended
     assert np.nanmax(recorded.column("tree rss [B]")) > 2**20
 
 
@@ -302,7 +316,9 @@ def test_utilisation_and_memory_stand_beside_the_joules(recorder, tmp_path):
     recorded = read_recording(tmp_path / "run.csv")
     busy = recorded.column("host utilisation [%]")
     assert np.isfinite(busy).any()
-    assert (recorded.column("host memory_used [B]") > 2**20).all()
+    memory = recorded.column("host memory_used [B]")
+    assert np.isfinite(memory).any()
+    assert (memory[np.isfinite(memory)] > 2**20).all()
 
 
 def test_a_profiler_that_does_not_work_is_told_with_its_remedy(tmp_path):

@@ -49,7 +49,7 @@ def record(tmp_path):
             live = LiveRecording(asked, session)
             live.begin()
             until = clock.time + seconds
-            while (due := live.next_due()) < until:
+            while (due := live.next_due(clock.time)) < until:
                 clock.advance(max(due - clock.time, 0.0))
                 assert live.tick() == ""
             clock.advance(max(until - clock.time, 0.0))
@@ -253,7 +253,7 @@ def test_missed_ticks_are_told_in_the_row_after(record, tmp_path):
         live = LiveRecording(asked, session)
         live.begin()
         clock.advance(2.05)
-        live.next_due()
+        live.next_due(clock.time)
         live.tick()
         summary = live.end("the test is over")
         live.close()
@@ -328,6 +328,23 @@ def test_a_recording_is_continued(record, suffix):
     assert [note.kind for note in recorded.row_notes] == ["restarted", "resumed"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_kill_while_the_next_file_is_begun_leaves_a_whole_recording(record, tmp_path, suffix):
+    """The next file is there, but neither its first line nor its sidecar is."""
+    clock = VirtualClock(BEGIN_S)
+    name = f"run.{suffix}"
+    path = record([SimulatedCounterProfiler()], 1.0, name=name, clock=clock, rotate_rows=20)
+    (tmp_path / f"run.0001.{suffix}").touch()
+    before = read_recording(path)
+    assert before.files == (str(path),)
+    again = {"append": True, "rotate_rows": 20}
+    record([SimulatedCounterProfiler()], 2.0, name=name, clock=clock, **again)
+    after = read_recording(path)
+    assert len(after.files) == 2
+    assert len(after.times) > len(before.times) + 15
+    assert (np.diff(after.times) > 0).all()
+
+
 def test_other_columns_cannot_be_appended(record):
     clock = VirtualClock(BEGIN_S)
     record([SimulatedCounterProfiler()], 1.0, clock=clock)
@@ -345,6 +362,45 @@ def test_another_boot_cannot_be_appended(record):
     meta.write_text(text.replace(boot, "another"))
     with pytest.raises(ConfigError, match="started anew"):
         record([SimulatedCounterProfiler()], 1.0, append=True)
+
+
+@pytest.mark.parametrize("rotate_rows", [None, 3])
+def test_two_recorders_do_not_write_to_one_file(record, tmp_path, rotate_rows):
+    """Rows of both in one file would be no recording; what is under way goes on."""
+    clock = VirtualClock(BEGIN_S)
+    asked = Order(str(tmp_path / "run.csv"), "csv", 0.1, rotate_rows=rotate_rows)
+    with Session([SimulatedCounterProfiler()], clock=clock, watch=False) as session:
+        live = LiveRecording(asked, session)
+        live.begin()
+        for _ in range(4):
+            clock.advance(0.1)
+            live.next_due(clock.time)
+            assert live.tick() == ""
+        with pytest.raises(ConfigError, match="another recorder"):
+            record([SimulatedCounterProfiler()], 1.0, clock=clock, append=True)
+        summary = live.end("the test is over")
+        live.close()
+    assert len(read_recording(tmp_path / "run.csv").times) == summary.rows == 6
+    record([SimulatedCounterProfiler()], 1.0, clock=clock, append=True)
+
+
+def test_a_later_file_that_came_meanwhile_is_not_overwritten(record, tmp_path):
+    clock = VirtualClock(BEGIN_S)
+    asked = Order(str(tmp_path / "run.csv"), "csv", 0.1, rotate_rows=2)
+    with Session([SimulatedCounterProfiler()], clock=clock, watch=False) as session:
+        live = LiveRecording(asked, session)
+        live.begin()
+        (tmp_path / "run.0001.csv").write_text("of somebody else")
+        told = ""
+        while not told:
+            clock.advance(0.1)
+            live.next_due(clock.time)
+            told = live.tick()
+        summary = live.end(told)
+        live.close()
+    assert "run.0001.csv is there already" in summary.failure
+    assert (tmp_path / "run.0001.csv").read_text() == "of somebody else"
+    assert summary.rows == 2
 
 
 def test_a_file_that_is_there_is_not_overwritten(record):

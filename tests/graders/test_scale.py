@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenai_core import Figure, Gradable, GradeError
+from greenai_core import Figure, Gradable, GradeError, read_scale
 from greenai_core.testing.grader_suite import GraderConformance
 from greenai_plugins.graders.scale import LETTERS, ScaleGrader, fingerprint
 
@@ -165,6 +165,76 @@ def test_the_next_step_leads_to_the_next_letter():
     assert found.letter == "G"
     assert "F needs ≤ 3.2 J/image (−36 %" in found.next_step
     assert grade(measured(3.2)).letter == "F"
+
+
+def test_the_grade_tells_what_the_letter_is_of():
+    found = grade(measured(30.0, 27.0, 33.0, units=100.0))
+    assert (found.per_unit_j.value, found.unit) == (pytest.approx(0.3), "image")
+    assert (found.pue, found.hardware_class) == (1.0, "laptop")
+    assert grade(measured(30.0, unit=None)).per_unit_j is None
+    assert grade(measured(30.0, units=100.0, unit="token")).letter is None
+    assert grade(measured(30.0, units=100.0, unit="token")).per_unit_j is not None
+
+
+def test_decimal_numbers_are_taken_as_they_are_written():
+    """0.7 J for 7 units are 0.1 J, though binary fractions disagree."""
+    for units in range(1, 1000):
+        found = grade(measured(float(f"{units * 0.1:.1f}"), units=float(units)))
+        assert (found.letter, found.best_letter) == ("A", "A"), units
+
+
+def test_the_pue_counts():
+    one = ScaleGrader(scale=scale(), pue=2).grade(measured(0.2))
+    assert (one.letter, one.per_unit_j.value, one.pue) == ("C", 0.4, 2.0)
+    assert any("PUE 2" in reason for reason in one.reasons)
+    assert "B needs ≤ 0.2 J/image (−50 %" in one.next_step
+    assert ScaleGrader(scale=scale(), pue="1.58").grade(measured(0.2)).letter == "C"
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1.0, 10.0))
+def test_a_pue_never_helps(joules, pue):
+    with_it = ScaleGrader(scale=scale(), pue=pue).grade(measured(joules))
+    assert with_it.letter >= grade(measured(joules)).letter
+
+
+@pytest.mark.parametrize("pue", [0.99, 0, -1, math.nan, math.inf, "two", ""])
+def test_what_is_no_pue_is_refused(pue):
+    with pytest.raises(GradeError, match="PUE"):
+        ScaleGrader(scale=scale(), pue=pue)
+
+
+def test_hardware_of_another_class_gets_no_letter():
+    other = grade(measured(0.1, hardware_class="server"))
+    assert other.letter is None
+    assert "the hardware is server, the scale is for laptop" in other.reasons[0]
+    assert grade(measured(0.1, hardware_class="laptop")).letter == "A"
+    assert any("what hardware" in reason for reason in grade(measured(0.1)).reasons)
+
+
+def test_a_measured_run_gets_no_letter_on_modelled_references():
+    """Its interval does not hold the error of the model."""
+    found = grade(measured(0.1), tier="estimated")
+    assert found.letter is None
+    assert any("references of the scale are modelled" in reason for reason in found.reasons)
+    modelled = grade(measured(0.1, method="modelled"), tier="estimated")
+    assert (modelled.letter, modelled.tier) == ("A", "estimated")
+
+
+@given(st.floats(1e-3, 1e3), st.lists(st.sampled_from(["gpu:0", "cpu:0/dram"]), max_size=2))
+def test_a_missing_channel_never_helps(joules, missing):
+    whole, part = (grade(measured(joules, missing=m)).letter for m in ((), tuple(missing)))
+    assert part is None if missing else part == whole
+
+
+@given(st.floats(), st.floats(), st.floats(), st.floats())
+def test_any_numbers_get_a_grade_or_a_reason(value, low, high, units):
+    found = grade(measured(value, low, high, units=units))
+    assert found.reasons
+    assert found.letter is None or 0 < low <= value <= high < math.inf
+
+
+def test_a_scale_may_come_read():
+    assert ScaleGrader(scale=read_scale(scale())).grade(measured(0.1)).letter == "A"
 
 
 def test_a_scale_may_come_as_text():

@@ -17,11 +17,9 @@ import pytest
 from greenai_core import (
     Answer,
     Bounds,
-    ConfigError,
     Sender,
     ServiceError,
     ServiceFailed,
-    ServiceRefused,
     ServiceUnreachable,
     ServiceUntrusted,
     Spool,
@@ -29,7 +27,6 @@ from greenai_core import (
 )
 from greenai_core.testing import GradingServer
 from greenai_plugins.graders.web_client import GradingService
-from greenai_plugins.graders.web_http import Patience
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback.pem"
 
@@ -137,6 +134,7 @@ def test_a_fault_in_the_middle_keeps_the_run_whole(service, server, spool, run):
     kept(spool, run)
 
 
+GOOD = b'{"calification": "C", "min_C1": "0.0", "max_C1": "9.0"}'
 ODD = [
     b"",
     b"\x00\xff\x16\x03",
@@ -152,6 +150,8 @@ ODD = [
     b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
     b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000,
     b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2_000_000,
+    b"HTTP/1.1 200 OK\r\n\r\n" + GOOD + b" " * 2_000_000,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + GOOD,
     b"HTTP/1.1 200 OK\r\n\r\nnull",
     b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe",
     b'HTTP/1.1 200 OK\r\n\r\n{"calification": "C", "min_C1": NaN, "max_C1": "9"}',
@@ -170,6 +170,8 @@ ODD = [
 ]
 
 
+# urllib3 drops a connection without closing it where Content-Length is no number.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("answer", ODD, ids=range(len(ODD)))
 def test_whatever_bytes_come_the_error_is_one_of_ours(answer, patience, spool, run):
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -263,6 +265,16 @@ def test_a_fault_of_a_plugin_is_not_raised_either(spool, run):
     assert "ZeroDivisionError" in outcome.problem
 
 
+def test_an_interval_that_reaches_below_zero_is_asked_about_from_zero_up(
+    service, server, spool, run
+):
+    wide = dataclasses.replace(run, net_energy_j=Bounds(600.0, -50.0, 610.0))
+    assert submit(wide, service, spool).state == "sent"
+    asked = [received.path.split("/")[3] for received in server.requests]
+    assert asked == ["0.12", "0.0", "0.122", *asked[3:]]
+    assert not any("-" in figure for figure in asked)
+
+
 # Refusals
 
 
@@ -285,209 +297,6 @@ def test_an_energy_below_zero_is_put_aside_unsent(service, server, spool, run):
     assert outcome.state == "rejected"
     assert "noise floor" in outcome.problem
     assert not server.requests
-
-
-# Trying again
-
-
-def test_it_is_asked_four_times_and_waited_for_longer_each_time(service, server, waits):
-    server.fail("503", "reset", "429")
-    assert service.get_grade(0.5).letter == "E"
-    assert waits == [0.5, 1.0, 2.0]
-
-
-def test_waits_are_jittered():
-    lucky, unlucky = (Patience(chance=lambda value=value: value) for value in (0.0, 1.0))
-    assert [lucky.wait_s(n, None) for n in (1, 2, 3)] == [0.25, 0.5, 1.0]
-    assert [unlucky.wait_s(n, None) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("header", "waited"),
-    [
-        ("2", 2.0),
-        ("0", 0.0),
-        ("86400", 30.0),
-        ("soon", None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-        ("Wed, 21 Oct 9015 07:28:00 GMT", 30.0),
-    ],
-)
-def test_retry_after_is_heeded_but_not_for_ever(service, server, waits, header, waited):
-    """What is no time is not waited for; the usual wait is taken."""
-    server.retry_after = header
-    server.fail("503")
-    assert service.get_grade(0.5).letter == "E"
-    assert waits == [0.5 if waited is None else waited]
-
-
-def test_a_retry_after_that_no_number_holds(service, server, waits):
-    """Python refuses to read so many digits; that must not end the tries."""
-    server.retry_after = "9" * 5000
-    server.fail("503")
-    assert service.get_grade(0.5).letter == "E"
-    assert len(waits) == 1
-
-
-def test_what_would_fail_again_is_not_tried_again(service, server, waits):
-    server.fail("500")
-    with pytest.raises(ServiceFailed):
-        service.get_grade(0.5)
-    assert len(server.requests) == 1
-    assert not waits
-
-
-# Secrets, and where they go
-
-
-def with_token(monkeypatch, token="s3cret-t0ken"):
-    monkeypatch.setenv("GREENAI_TOKEN", token)
-    return token
-
-
-def test_a_token_opens_what_needs_one(monkeypatch, patience):
-    with GradingServer(token="s3cret-t0ken") as server:
-        with pytest.raises(ServiceRefused, match="GREENAI_TOKEN"):
-            GradingService(server.url, patience=patience).post_new_device("Board", "GPU", 1)
-        with_token(monkeypatch)
-        GradingService(server.url, patience=patience).post_new_device("Board", "GPU", 1)
-        assert len(server.devices) == 1
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-@pytest.mark.parametrize("call", ["get", "post"])
-def test_nothing_goes_to_another_host(monkeypatch, patience, spool, run, host, call):
-    """Neither the token nor the figures: a redirection elsewhere is not followed."""
-    with_token(monkeypatch)
-    with GradingServer() as stranger:
-        elsewhere = stranger.url.replace("127.0.0.1", host) + "/classificationDataC/1/0.12/"
-        with GradingServer(elsewhere=elsewhere) as server:
-            server.keep_failing("moved")
-            service = GradingService(server.url, patience=patience)
-            if call == "get":
-                outcome = submit(run, service, spool)
-                assert "another host" in outcome.problem
-                kept(spool, run)
-            else:
-                with pytest.raises(ServiceFailed, match="another host"):
-                    service.post_new_device("Board", "GPU", 1)
-        assert not stranger.requests
-
-
-def test_a_token_is_shown_nowhere(monkeypatch, patience, spool, run, caplog):
-    caplog.set_level("DEBUG")
-    token = with_token(monkeypatch)
-    shown = []
-    for fault in ("503", "html", "moved", "reset", ""):
-        with GradingServer() as server:
-            if fault:
-                server.keep_failing(fault)
-            service = GradingService(server.url, patience=patience)
-            outcome = submit(run, service, spool)
-            assert server.requests[0].headers["Authorization"] == f"Bearer {token}"
-            shown += [repr(service), repr(vars(service)), repr(outcome), service.dry_run(run)]
-    shown += [path.read_text() for path in spool.folder.rglob("*.json")]
-    assert token not in caplog.text
-    assert token not in repr(shown)
-
-
-def test_a_token_in_a_file(tmp_path, patience, server):
-    file = tmp_path / "token"
-    file.write_text("fr0m-file\n")
-    file.chmod(0o600)
-    GradingService(server.url, token_file=file, patience=patience).get_cpus()
-    assert server.requests[-1].headers["Authorization"] == "Bearer fr0m-file"
-    file.chmod(0o640)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        GradingService(server.url, token_file=file)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        GradingService(server.url, token_file=tmp_path / "none")
-
-
-def test_a_token_in_the_usual_file(tmp_path, monkeypatch, patience, server):
-    file = tmp_path / "config" / "greenai" / "token"
-    file.parent.mkdir(parents=True)
-    file.touch(0o600)
-    file.write_text("usual")
-    GradingService(server.url, patience=patience).get_cpus()
-    assert server.requests[-1].headers["Authorization"] == "Bearer usual"
-    with_token(monkeypatch, "first")
-    GradingService(server.url, patience=patience).get_cpus()
-    assert server.requests[-1].headers["Authorization"] == "Bearer first"
-
-
-@pytest.mark.parametrize("token", ["two\r\nX-Evil: 1", "a b", "ä"])
-def test_a_token_that_would_be_a_header_of_its_own(monkeypatch, server, token):
-    monkeypatch.setenv("GREENAI_TOKEN", token)
-    with pytest.raises(ConfigError) as refused:
-        GradingService(server.url)
-    assert token not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://grades.example",
-        "http://192.0.2.7",
-        "http://127.0.0.1.example",
-        "ftp://127.0.0.1",
-        "https://user:password@grades.example",
-        "https://grades.example/?token=1",
-        "https://",
-        "grades.example",
-        "https://grades.example:none",
-        "https://grades example",
-        "https://grades.example/../up",
-        "https://grades.example/%2e%2e/",
-        "https://grädes.example",
-        "https://[::1",
-    ],
-)
-def test_addresses_that_are_refused(url):
-    with pytest.raises(ConfigError) as refused:
-        GradingService(url)
-    assert "password@" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "base"),
-    [
-        ("http://127.0.0.1:1", "http://127.0.0.1:1"),
-        ("http://[::1]:1/", "http://[::1]:1"),
-        ("http://localhost", "http://localhost"),
-        ("HTTPS://Grades.Example:443/Legacy/v0/", "https://grades.example:443/Legacy/v0"),
-        ("https://a.example//", "https://a.example"),
-    ],
-)
-def test_addresses_that_are_taken(url, base, run):
-    service = GradingService(url)
-    assert service.url == base
-    assert service.dry_run(run).startswith(b"GET /")
-
-
-def test_proxies_and_netrc_of_the_environment_are_left_alone(
-    monkeypatch, tmp_path, service, server
-):
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
-    (tmp_path / "netrc").chmod(0o600)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    service.get_cpus()
-    assert "Authorization" not in server.requests[0].headers
-
-
-@pytest.mark.parametrize("option", ["connect_s", "read_s"])
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-def test_timeouts_are_positive(option, value):
-    with pytest.raises(ConfigError, match=option):
-        GradingService("https://grades.example", **{option: value})
-
-
-def test_timeouts_are_settings(server, spool, run):
-    server.keep_failing("hang")
-    outcome = submit(run, GradingService(server.url, read_s=0.2), spool)
-    assert "silent for 0.2 s" in outcome.problem
 
 
 # Offline

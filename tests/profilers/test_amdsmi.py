@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from greenai_core import PluginUnavailable, Session
+from greenai_core import PluginUnavailable, ReadingError, Session
 from greenai_core.testing import (
     AmdSmiSimulator,
     CounterConformance,
@@ -22,6 +22,7 @@ from greenai_core.testing.amdsmi import NO_PERMISSION, NOT_FOUND
 from greenai_core.testing.nvml import compiler
 from greenai_plugins import amd_boards
 from greenai_plugins.amd_boards import STEP_J, joules_and_step, watts_of
+from greenai_plugins.profilers import amdsmi as amdsmi_profilers
 from greenai_plugins.profilers.amdsmi import AmdSmiPowerProfiler, AmdSmiProfiler
 
 pytestmark = [
@@ -161,6 +162,48 @@ def test_a_counter_that_stands_still_gives_way_to_the_power(clock):
     assert channel.method == "sampled"
     assert channel.update_period_s == 1.0
     assert result.energy_j == pytest.approx(5000.0, rel=0.01)
+
+
+def test_an_interrupt_while_counters_are_waited_for_shuts_amd_smi_down(clock, monkeypatch):
+    board = SimulatedAmdBoard(250.0, counter="stuck", power="average")
+    simulator = AmdSmiSimulator([board], clock=clock)
+    with simulator.installed():
+        profiler = AmdSmiProfiler()
+        monkeypatch.setattr(
+            clock, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            profiler.open(clock)
+        assert simulator.initialised == 0
+
+
+def test_a_counter_whose_step_changes_is_not_read_on(clock, monkeypatch):
+    """Its counts times the old step would be joules of nobody."""
+    with AmdSmiSimulator([SimulatedAmdBoard(250.0)], clock=clock).installed():
+        profiler = AmdSmiProfiler()
+        profiler.open(clock)
+        [channel] = profiler.channels
+        assert profiler.read(channel) > 0
+        monkeypatch.setattr(amdsmi_profilers, "joules_and_step", lambda told: (5, 2 * STEP_J))
+        with pytest.raises(ReadingError, match="step of its counter has changed"):
+            profiler.read(channel)
+        monkeypatch.undo()
+        profiler.close()
+
+
+@pytest.mark.parametrize("kind", [AmdSmiProfiler, AmdSmiPowerProfiler])
+def test_a_board_that_fails_beside_another_is_told(clock, kind):
+    """The total goes on without it: not in silence."""
+    boards = [
+        SimulatedAmdBoard(250.0),
+        SimulatedAmdBoard(300.0, address="0000:c6:00.0", fault=NO_PERMISSION),
+    ]
+    with AmdSmiSimulator(boards, clock=clock).installed():
+        profiler = kind()
+        profiler.open(clock)
+        assert [channel.id for channel in profiler.channels] == [C1]
+        assert any("0000:c6:00.0" in note and "left out" in note for note in profiler.notes())
+        profiler.close()
 
 
 def test_a_counter_of_another_pace_widens_the_interval(clock):

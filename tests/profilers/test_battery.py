@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from greenai_core import ConfigError, Session
+from greenai_core import ConfigError, PluginUnavailable, Session
 from greenai_core.testing import (
     CounterConformance,
     Latch,
@@ -68,6 +68,16 @@ def test_a_second_battery_may_rest(status, tmp_path):
 def test_the_battery_of_a_mouse_is_none_of_the_machine(tmp_path):
     with opened(SysfsTree.laptop(tmp_path)) as profiler:
         assert "hidpp" not in profiler.channels[0].id
+
+
+@pytest.mark.parametrize("online", [1, 2])
+def test_a_charger_of_whatever_voltage_is_one(tmp_path, online):
+    """2 stands for one whose voltage can be programmed (USB PD PPS)."""
+    with SysfsTree.laptop(tmp_path) as tree:
+        tree.set("class/power_supply/AC/online", online)
+        for kind in (BatteryProfiler, BatteryEnergyProfiler):
+            with pytest.raises(PluginUnavailable, match="AC is plugged in"):
+                kind(root=tmp_path).check_available()
 
 
 def test_the_charger_of_a_device_is_none_of_the_machine(tmp_path):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from greenai_core import ConfigError, PluginUnavailable, Session
+from greenai_core import ConfigError, PluginUnavailable, ReadingError, Session
 from greenai_core.channels import contents
 from greenai_core.testing import (
     CounterConformance,
@@ -144,7 +144,50 @@ def test_a_server_with_one_acpi_meter(tmp_path):
         assert channel.update_period_s == 1.0
 
 
-@pytest.mark.parametrize(("accuracy", "gain"), [("80.0%", 0.1155), ("100.0%", 0.05), ("", 0.05)])
+def test_another_device_that_gets_the_number_of_one_that_went_is_not_taken_for_it(tmp_path):
+    places = {name: f"devices/{name}/hwmon/hwmon1" for name in ("0000:03:00.0", "ACPI000D:00")}
+    numbers = {f"{places['0000:03:00.0']}/power1_average": Number(200.0)}
+    numbers[f"{places['ACPI000D:00']}/power1_average"] = Number(900.0)
+    texts = {f"{places['0000:03:00.0']}/name": "amdgpu"}
+    tree = SysfsTree(tmp_path, numbers, texts, {"class/hwmon/hwmon1": places["0000:03:00.0"]})
+    with opened(tree) as profiler:
+        [channel] = profiler.channels
+        assert profiler.read_power(channel) == 200.0
+        tree.remove(places["0000:03:00.0"])
+        (tmp_path / "class/hwmon/hwmon1").unlink()
+        (tmp_path / "class/hwmon/hwmon1").symlink_to(tmp_path / places["ACPI000D:00"])
+        with pytest.raises(ReadingError, match="is gone"):
+            profiler.read_power(channel)
+
+
+def test_a_label_does_not_steer_the_terminal(tmp_path):
+    texts, numbers = {"class/hwmon/hwmon0/name": "psu"}, {}
+    texts["class/hwmon/hwmon0/power1_label"] = "a\x1b[31mb\u202ec\n\x07d " + "x" * 9999
+    numbers["class/hwmon/hwmon0/power1_input"] = Number(50.0)
+    with opened(SysfsTree(tmp_path, numbers, texts)) as profiler:
+        [channel] = profiler.channels
+        assert channel.id.startswith("hwmon:psu@hwmon0/a[31mbc_d_xxx")
+        assert channel.id.isprintable()
+        assert len(channel.id) < 5000
+
+
+@pytest.mark.parametrize("interval", [-100, 0, "x", "9" * 400])
+def test_an_interval_that_cannot_be_is_not_believed(interval, tmp_path):
+    tree = SysfsTree.power_meter(tmp_path)
+    tree.set("devices/LNXSYSTM:00/ACPI000D:00/power1_average_interval", interval)
+    with opened(tree) as profiler:
+        assert profiler.channels[0].update_period_s == 1.0
+
+
+def test_a_socket_that_reads_0_is_left_out_and_told(tmp_path):
+    with opened(SysfsTree.amd_energy(tmp_path, (180.0, 0.0), start=0), HwmonEnergyProfiler) as some:
+        assert layout(some) == {"cpu:0/package": ("cpu", None)}
+        assert any("reads a constant 0, so cpu:1/package is left out" in n for n in some.notes())
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "gain"), [("80.0%", 0.1155), ("98.0%", 0.05), ("100.0%", 0.05), ("", 0.05)]
+)
 def test_a_meter_that_calls_itself_inaccurate_is_believed(accuracy, gain, tmp_path):
     tree = SysfsTree.power_meter(tmp_path)
     tree.set("devices/LNXSYSTM:00/ACPI000D:00/power1_accuracy", accuracy)

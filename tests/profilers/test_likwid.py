@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 
 import pytest
@@ -233,6 +235,22 @@ def test_a_program_that_prints_for_ever_is_ended(tmp_path, script, reason):
     with pytest.raises(PluginUnavailable, match=reason):
         LikwidProfiler(program=str(program), patience_s=1.0).check_available()
     assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_with_many_open_files_can_use_it(world):
+    """As one that loads data in many workers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("so many files may not be opened here")
+    files = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    try:
+        files += [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        likwid(world).check_available()
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_socket_that_stands_still_is_missed_not_left_out(world):

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -114,7 +115,8 @@ def test_sums_and_several_channels():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "watts", "nan", "inf", "-1", "12 W", "1,5", "{}", '{"a": true}', '{"a": null}',
+    ["", "watts", "1e999999", '{"a": 1e999999}',
+     "nan", "inf", "-1", "12 W", "1,5", "{}", '{"a": true}', '{"a": null}',
      '{"a": [1]}', '{"a": NaN}', '{"a": Infinity}', '{"a": -1}', '{"a": "x"}', '{"a":', "[1]",
      '{"a": "' + "1" * 100 + '"}'],
 )  # fmt: skip
@@ -124,10 +126,18 @@ def test_what_is_no_number(text, path):
         number_in(text, values_of(path, "m")[0])
 
 
+def test_a_number_without_end_is_told_in_short():
+    with pytest.raises(ValueError, match="cannot be true") as caught:
+        number_in('{"a": ' + "9" * 100_000 + "}", values_of("a", "m")[0])
+    assert len(str(caught.value)) < 80
+
+
 def test_the_last_digit_is_the_step():
     assert step_of([Decimal("11.679"), Decimal("3.1")]) == Decimal("0.001")
     assert step_of([Decimal("42")]) == 1
     assert step_of([Decimal("4E+3")]) == 1
+    assert step_of([Decimal("11.679000000000002")]) == Decimal("0.001"), "a binary fraction"
+    assert step_of([Decimal("1234567890123456789")]) == 1
 
 
 # Commands
@@ -138,9 +148,9 @@ def python(code: str) -> str:
 
 
 def test_a_command_in_real_time():
-    with Session([MeterProfiler(command="echo 120.5", period_s=0.02)]) as session:
+    with Session([MeterProfiler(command="echo 120.5", period_s=0.2)]) as session:
         with session.window() as window:
-            time.sleep(0.3)
+            time.sleep(0.6)  # a hole is longer than a second
         assert window.result.energy_j == pytest.approx(120.5 * window.result.duration_s, rel=0.01)
         assert window.result.contains == ("wall:meter",)
 
@@ -207,6 +217,40 @@ def test_the_children_of_a_command_that_hangs_end_with_it():
     assert time.monotonic() - began < 30
 
 
+def command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""  # it ended meanwhile
+
+
+def test_a_child_that_keeps_the_output_open_holds_nothing_up():
+    """Neither one that the command left behind, which is ended, nor one in a session of its own."""
+    for command in ("echo 5; sleep 61.7 &", "setsid sleep 12"):
+        began = time.monotonic()
+        with pytest.raises(ReadingError, match="holds its output open"):
+            MeterProfiler(command=command, shell=True, timeout_s=0.2).open()
+        assert time.monotonic() - began < 10
+    assert b"sleep\x0061.7\x00" not in set(map(command_line, Path("/proc").glob("[0-9]*")))
+
+
+def test_what_a_command_is_given_is_not_told():
+    command = "TOKEN=s3cret curl-like-echo -H 'Authorization: s3cret' || echo 5"
+    profiler = MeterProfiler(command=command, shell=True)
+    profiler.open()
+    assert profiler.channels[0].description == "a number from the command 'curl-like-echo'"
+    profiler.close()
+
+
+def test_what_is_no_program_is_refused_with_the_remedy(tmp_path):
+    file = tmp_path / "meter"
+    file.write_text("echo 5")
+    file.chmod(0o755)
+    with pytest.raises(PluginUnavailable, match="Exec format") as caught:
+        MeterProfiler(command=str(file)).check_available()
+    assert "shell=true" in caught.value.hint
+
+
 def test_a_command_that_is_not_there():
     with pytest.raises(PluginUnavailable, match="No such file") as caught:
         MeterProfiler(command="no-such-meter --now").check_available()
@@ -256,6 +300,15 @@ def test_headers_come_from_the_environment_and_the_query_is_not_told(monkeypatch
             MeterProfiler(url=url, path="x", headers_env="METER_HEADERS").open()
 
 
+def test_a_header_that_cannot_be_sent_is_not_told(monkeypatch):
+    monkeypatch.setenv("METER_HEADERS", "Authorization: geheim€")
+    with FakeWattmeter("shelly1") as meter:
+        profiler = MeterProfiler(url=meter.url + "/x", path="a", headers_env="METER_HEADERS")
+        with pytest.raises(PluginUnavailable, match="HTTP cannot carry") as caught:
+            profiler.check_available()
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_query_arrives_as_it_was_given():
     with FakeWattmeter("tasmota", 9.0) as meter:
         url = meter.url + "/cm?cmnd=Status%208"
@@ -289,6 +342,7 @@ def test_a_part_of_the_machine_needs_its_id():
     [
         {"command": "x", "url": "http://x/y"},
         {"command": "echo 'a"},
+        {"command": "  "},
         {"url": "http://meter/status"},
         {"url": "ftp://meter", "path": "a"},
         {"url": "http://user:geheim@meter/x", "path": "a"},
@@ -338,6 +392,9 @@ def test_a_folder_from_a_stranger_runs_no_command(name, tmp_path, monkeypatch):
     assert "-O meter.command=" in str(caught.value)
     (tmp_path / name).write_text(f'[{table}.wattmeter]\npassword_env = "TOKEN"\n')
     with pytest.raises(ConfigError, match="sends a secret"):
+        configure()
+    (tmp_path / name).write_text(f'[{table}.redfish]\nverify = "no"\n')
+    with pytest.raises(ConfigError, match="who may be told a password"):
         configure()
 
 

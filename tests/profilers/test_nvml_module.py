@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,9 @@ from greenai_core import Profiler, Session
 from greenai_core.testing import Constant, SimulatedCounterProfiler, VirtualClock, rapl_counter
 from greenai_core.testing.nvml import NvmlSimulator, compiler
 from greenai_core.testing.nvml_board import NOT_SUPPORTED, SimulatedBoard
+from greenai_plugins.nvml_boards import Board
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler, NvmlProfiler
+from greenai_plugins.profilers.nvml_power import module_source
 
 pytest.importorskip("pynvml")
 pytestmark = pytest.mark.skipif(
@@ -109,6 +112,19 @@ def test_a_board_by_itself_has_no_module(profiler: type[Profiler]) -> None:
         with session_on(profiler(), board=alone) as (session, _, simulator):
             assert [channel.id for channel in session.channels] == [f"gpu:{simulator.uuid(0)}"]
             assert session.channels[0].contained_in is None
+
+
+@pytest.mark.parametrize("before_w", [250, 350])
+def test_a_new_value_between_two_scopes_makes_no_module(before_w: int) -> None:
+    """Taken for one, the board would be left out of every total."""
+    answers = [before_w, *[300] * 100]
+
+    def answer(handle: object, fields: list[object]) -> list[SimpleNamespace]:
+        values = [SimpleNamespace(uiVal=1000 * answers.pop(0)) for _ in fields]
+        return [SimpleNamespace(nvmlReturn=0, value=value) for value in values]
+
+    nvml = SimpleNamespace(NVML_SUCCESS=0, NVMLError=OSError, nvmlDeviceGetFieldValues=answer)
+    assert module_source(nvml, Board(0, "GPU-1", "NVIDIA H100", None)) is None
 
 
 def test_a_module_that_tells_only_its_mean_power_is_sampled_as_such() -> None:

@@ -240,6 +240,20 @@ def test_what_is_no_meter_is_refused_when_opened(harm, reason, clock):
     assert not profiler.is_open
 
 
+def test_a_meter_that_is_unplugged_while_it_is_opened(clock):
+    """A real port says so with an error of its own, which is no OSError."""
+    import termios
+
+    meter = SimulatedOmegawatt(100.0, clock=clock)
+
+    def gone():
+        raise termios.error(5, "Input/output error")
+
+    meter.reset_input_buffer = gone
+    with pytest.raises(PluginUnavailable, match=r"ttyFake fails: .*Input/output error"):
+        profiler_of(meter).open(clock)
+
+
 def test_another_number_of_modules_than_told_is_refused(clock):
     with pytest.raises(PluginUnavailable) as caught:
         profiler_of(SimulatedOmegawatt(100.0, clock=clock), modules=2).open(clock)

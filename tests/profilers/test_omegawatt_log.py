@@ -174,6 +174,41 @@ def test_a_clock_that_is_not_ours_is_refused_or_measured(ahead_s, clock, tmp_pat
             assert window.result.energy_j == pytest.approx(truth, abs=allowed)
 
 
+@pytest.mark.parametrize(
+    ("behind_s", "options"),
+    [(0.1, {}), (3.0, {"offset_s": "auto"}), (3.0, {"offset_s": -3.0}), (3.0, {"late_s": 8})],
+)
+def test_a_clock_that_is_behind_ours_must_be_known(behind_s, options, clock, tmp_path):
+    """It looks like rows that come late, of which it would be the right time."""
+    path = tmp_path / "log.csv"
+    writing(clock, path, ahead_s=-behind_s)
+    with Session([profiler_of(path, clock, **options)], clock=clock) as session:
+        with session.window() as window:
+            clock.sleep(5.0)
+        assert window.result.energy_j == pytest.approx(500, rel=0.01)
+        assert session.notes() == ()
+
+
+def test_a_clock_that_is_behind_ours_is_refused_with_the_remedy(clock, tmp_path):
+    path = tmp_path / "log.csv"
+    writing(clock, path, ahead_s=-1.0)
+    with pytest.raises(PluginUnavailable, match="never less than 1") as caught:
+        profiler_of(path, clock).open(clock)
+    assert "offset_s=auto" in caught.value.hint
+    assert "late_s" in caught.value.hint
+
+
+def test_a_clock_that_falls_behind_later_is_told(clock, tmp_path):
+    """A log in such large pieces that none came while it was opened."""
+    path = tmp_path / "log.csv"
+    writing(clock, path, ahead_s=-1.0, batch_s=2.9)
+    with Session([profiler_of(path, clock)], clock=clock) as session:
+        with session.window():
+            clock.sleep(8.0)
+        (note,) = session.notes()
+    assert "may be those of another time" in note
+
+
 def test_a_log_that_nobody_writes_is_refused(clock, tmp_path):
     path = tmp_path / "log.csv"
     _, stop = writing(clock, path)

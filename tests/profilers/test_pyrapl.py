@@ -155,3 +155,17 @@ def test_importing_it_leaves_logging_alone():
 def test_a_delay_that_is_no_time(delay):
     with pytest.raises(ConfigError, match="delay"):
         PyRaplProfiler(delay)
+
+
+@pytest.mark.parametrize("slow", ["begin", "end"])
+def test_what_pyrapl_takes_to_read_is_in_the_interval(machine, monkeypatch, slow):
+    _, clock = machine
+    quick = getattr(pyRAPL.Measurement, slow)
+    monkeypatch.setattr(
+        pyRAPL.Measurement, slow, lambda self: (clock.lapse(0.05), quick(self), clock.lapse(0.05))
+    )
+    with Session([PyRaplProfiler()], clock=clock) as session, session.window() as window:
+        clock.sleep(2.0)
+    assert any(term.name == "outside" and term.u > 1.0 for term in window.result.budget)
+    truth = 340.0 * 2.0
+    assert window.result.repeat_low_j <= truth <= window.result.repeat_high_j

@@ -320,3 +320,44 @@ def test_real_time(tmp_path):
             ticker.cancel()
         # The machine of the tests may be busy: half a period late is no news there.
         assert energy == pytest.approx(340.0 * seconds, rel=0.25)
+
+
+@pytest.mark.parametrize("content", ["0", "-5", "x", "", "9" * 400])
+def test_a_range_that_cannot_be_is_refused_with_its_file(tmp_path, content):
+    """With a range below 0 the modulus would be too, and so might be joules."""
+    with PowercapTree.desktop(tmp_path) as tree:
+        clock = VirtualClock()
+        tree.drive(clock)
+        (tmp_path / "intel-rapl:0" / "max_energy_range_uj").write_text(content)
+        profiler = RaplProfiler(root=tmp_path, cpuinfo=tree.cpuinfo)
+        with pytest.raises(PluginUnavailable, match="max_energy_range_uj") as caught:
+            profiler.open(clock)
+        assert caught.value.hint
+
+
+def test_a_name_that_is_no_text_is_no_zone(tmp_path):
+    with PowercapTree.desktop(tmp_path) as tree:
+        (tmp_path / "intel-rapl:0" / "name").write_bytes(b"\xff\xfe")
+        (tmp_path / "intel-rapl-mmio:0" / "name").write_bytes(b"\xff")
+        with pytest.raises(PluginUnavailable, match="no package zone"):
+            RaplProfiler(root=tmp_path, cpuinfo=tree.cpuinfo).check_available()
+
+
+@pytest.mark.parametrize("dead", ["0", ""])
+def test_memory_whose_counter_does_not_work_is_told(tmp_path, dead):
+    """The total goes on without it, and nobody reads the descriptions of channels."""
+    with PowercapTree.xeon(tmp_path, sockets=1) as tree:
+        clock = VirtualClock()
+        tree.drive(clock)
+        profiler = RaplProfiler(root=tmp_path, cpuinfo=tree.cpuinfo)
+        profiler.open(clock)
+        assert profiler.notes() == []
+        profiler.close()
+        tree.stick("intel-rapl:0:0")
+        (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text(dead)
+        profiler.open(clock)
+        assert [channel.id for channel in profiler.channels] == ["cpu:0/package"]
+        [note] = profiler.notes()
+        assert "intel-rapl:0:0" in note
+        assert "no total holds that memory" in note
+        profiler.close()

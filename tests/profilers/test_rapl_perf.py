@@ -162,6 +162,34 @@ def test_changing_power_is_followed(tmp_path):
 # Machines
 
 
+@pytest.mark.parametrize("scale", [b"", b"x", b"nan", b"0", b"-2.3e-10", b"1e999", b"\xff"])
+def test_a_scale_that_cannot_be_is_refused_with_its_file(tmp_path, scale):
+    """Of 0 all joules would be 0."""
+    pmu = PowerPmu.xeon(tmp_path / "sys")
+    events = pmu.root / "bus/event_source/devices/power/events"
+    (events / "energy-pkg.scale").write_bytes(scale)
+    with pytest.raises(PluginUnavailable, match="no part of a joule") as caught:
+        profiler_on(pmu).check_available()
+    assert caught.value.hint
+
+
+def test_memory_whose_counter_does_not_work_is_told(tmp_path):
+    """The total goes on without it, and nobody reads the descriptions of channels."""
+    pmu = PowerPmu.xeon(tmp_path / "sys", sockets=1)
+    clock = VirtualClock()
+    pmu.drive(clock)
+    profiler = profiler_on(pmu)
+    profiler.open(clock)
+    assert profiler.notes() == []
+    profiler.close()
+    pmu.stick("energy-ram@0")
+    profiler.open(clock)
+    assert [channel.id for channel in profiler.channels] == ["cpu:0/package"]
+    [note] = profiler.notes()
+    assert "no total holds that memory" in note
+    profiler.close()
+
+
 @pytest.mark.parametrize("dies", [1, 4])
 def test_amd_has_one_counter_a_package(tmp_path, dies):
     """Linux 6.10 names a CPU of each die in the cpumask; all read the package's counter."""

@@ -70,6 +70,17 @@ def test_neighbours_are_not_added_but_chosen():
         profiler.close()
 
 
+def test_a_tray_inside_a_machine_without_a_figure_is_not_taken_for_the_machine():
+    with FakeBmc("tray", 3000.0) as bmc:
+        with pytest.raises(PluginUnavailable, match="HGX_Chassis_0 tells a power") as found:
+            RedfishProfiler(url=bmc.url).open()
+        assert "redfish.chassis=" in found.value.hint
+        profiler = RedfishProfiler(url=bmc.url, chassis="HGX_Chassis_0")
+        profiler.open()
+        assert len(profiler.channels) == 1
+        profiler.close()
+
+
 @pytest.mark.parametrize(
     ("layout", "fault", "reason"),
     [

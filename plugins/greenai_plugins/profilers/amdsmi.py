@@ -63,6 +63,7 @@ class _Boards(Telemetry, Profiler):
         self._gpus = str(gpus).strip()
         self._smi: Any = None
         self._boards: dict[str, Board] = {}
+        self._lost: list[str] = []
 
     def check_available(self) -> None:
         """Return if a board can be measured here.
@@ -95,6 +96,11 @@ class _Boards(Telemetry, Profiler):
         smi, self._smi, self._boards = self._smi, None, {}
         smi.amdsmi_shut_down()
 
+    def notes(self) -> Sequence[str]:
+        """Also which boards fail, and are in no total unless another profiler reads them."""
+        lost = (f"{why}. It is left out here: see amd-smi list" for why in self._lost)
+        return [*super().notes(), *lost]
+
     def observe(self) -> Sequence[Observation]:
         """Utilisation, memory, temperature of the hottest spot, clock; what is told of them.
 
@@ -119,6 +125,7 @@ class _Boards(Telemetry, Profiler):
         """The boards that can be read in this way, each with its channel."""
         able: list[tuple[Board, Channel]] = []
         failures: list[str] = []
+        self._lost = []
         for board in boards:
             if holds_cpu(board):
                 failures.append(
@@ -129,10 +136,15 @@ class _Boards(Telemetry, Profiler):
             try:
                 able.append((board, self._channel(smi, board)))
             except smi.AmdSmiException as error:
-                lacks = f"{board} has no {self._quantity}"
-                failures.append(lacks if absent(smi, error) else explain(smi, board, error))
+                if absent(smi, error):
+                    failures.append(f"{board} has no {self._quantity}")
+                else:
+                    self._lost.append(explain(smi, board, error))
             except ValueError as error:
-                failures.append(f"{board}: {error}")
+                # The second die of an MI250 tells 0 W, since the first tells both.
+                second = "MI250" in board.name
+                (failures if second else self._lost).append(f"{board}: {error}")
+        failures += self._lost
         if not able or (failures and self._gpus not in ("", "all")):
             raise PluginUnavailable("; ".join(failures), self._way_out)
         return able
@@ -178,7 +190,11 @@ class AmdSmiProfiler(_Boards, CounterProfiler):
             PluginUnavailable: no driver, no board, or none with a counter that moves.
         """
         channels = super().connect()
-        still = self._still()
+        try:
+            still = self._still()
+        except BaseException:  # an interrupt while it is waited for
+            self.disconnect()
+            raise
         if len(still) == len(channels) or (still and self._gpus not in ("", "all")):
             self.disconnect()
             raise PluginUnavailable(

@@ -30,11 +30,12 @@ from .adapters import (
 
 JOULES_PER_KWH = 3.6e6
 
-MODEL_GAIN = (
-    0.4 / 1.96,
-    "codecarbon's model: static estimators err by up to 40 %, a 95 % half-width",
-)
-"""The same bound that ``modelled`` takes; codecarbon states none of its own."""
+MODEL_GAINS = {
+    "cpu": (0.4 / 1.959, "codecarbon's model: static estimators err by up to 40 %"),
+    "dram": (0.8 / 1.959, "codecarbon's model of memory: ±80 %, since power follows traffic"),
+}
+"""Component -> gain and its source: the same bounds that ``modelled`` takes (95 %
+half-widths there); codecarbon states none of its own."""
 
 POWER_PERIOD_S = 1.0
 """How often codecarbon samples a board that has no energy counter."""
@@ -116,6 +117,9 @@ class CodeCarbonProfiler(WindowProfiler):
                     f"codecarbon does not start ({type(error).__name__}: {error})",
                     "Install a version that is known to work: pip install 'codecarbon>=3.3,<4'",
                 ) from error
+            except BaseException:  # an interrupt is likely while it takes its second or two
+                self.disconnect()
+                raise
         if not self._sources:
             self.disconnect()
             raise PluginUnavailable(
@@ -270,12 +274,13 @@ def _boards(gpus: Any) -> Iterator[_Source]:
 
 
 def _modelled(component: str, description: str) -> Channel:
+    gain, source = MODEL_GAINS[component]
     return Channel(
         f"model:{component}",
         component,
         "modelled",
-        gain_uncertainty=MODEL_GAIN[0],
-        gain_source=MODEL_GAIN[1],
+        gain_uncertainty=gain,
+        gain_source=source,
         description=description,
     )
 

@@ -15,6 +15,9 @@ from greenai_plugins.profilers.sysfs_numbers import number, text
 
 POWER, ENERGY = "power", "energy"
 
+LONGEST_MS = 1_000_000
+"""No chip takes longer for a new value."""
+
 _FILE = re.compile(r"(?:(energy)(\d+)_input|(power)(\d+)_(?:average|input))")
 
 
@@ -69,9 +72,11 @@ def find_chips(root: Path, shows: str) -> list[Chip]:
         shows: ``power`` or ``energy``.
     """
     found = []
-    for folder in sorted(
+    for entry in sorted(
         (root / "class" / "hwmon").glob("hwmon*"), key=lambda f: (len(f.name), f.name)
     ):
+        # Below its device: the number alone is given to another one when this one is unplugged.
+        folder = entry.resolve()
         link = folder / "device"
         sensors = tuple(_sensors(folder, shows))
         if sensors:
@@ -95,4 +100,5 @@ def _sensors(folder: Path, shows: str) -> Iterator[Sensor]:
         label = label or text(file.with_name(f"{shows}{n}_oem_info"))
         interval = f"{shows}{n}_average_interval"
         milliseconds = number(file.with_name(interval)) or number(file.with_name("update_interval"))
-        yield Sensor(file, n, label, milliseconds / 1000 if milliseconds else None)
+        believed = milliseconds if milliseconds and 0 < milliseconds < LONGEST_MS else None
+        yield Sensor(file, n, label, believed / 1000 if believed else None)

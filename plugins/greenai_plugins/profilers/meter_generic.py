@@ -88,7 +88,8 @@ class _Generic(Profiler):
         self._id = id
         try:
             self._values = values_of(path, label_of(self.name, label))
-            shlex.split(command)
+            if command and not shlex.split(command):
+                raise ValueError("the command is empty")  # one place adds the profiler's name
         except ValueError as error:
             raise ConfigError(f"{self.name}: {error}") from error
         for value in self._values:

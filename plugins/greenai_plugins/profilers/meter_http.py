@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from greenai_core import ConfigError, ReadingError
 
+from .meter_deadline import Deadline
+
 TRIES = 2
 RETRY_PAUSE_S = 0.05
 PASSING_STATUS = (502, 503, 504)
@@ -59,6 +61,7 @@ class Web:
         self._session.trust_env = False
         self._session.headers.update(headers or {})
         self._session.verify = verify
+        self._deadline = Deadline(self._session)
 
     def close(self) -> None:
         """Close the connection."""
@@ -101,21 +104,28 @@ class Web:
         deadline = time.monotonic() + self._timeout_s
         body = b""
         try:
-            with self._session.get(
-                url,
-                params=[*hidden],
-                auth=auth,
-                timeout=self._timeout_s,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self._deadline.within(self._timeout_s),
+                self._session.get(
+                    url,
+                    params=[*hidden],
+                    auth=auth,
+                    timeout=self._timeout_s,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 for piece in response.iter_content(65536):
                     body += piece
                     if len(body) > MAX_BYTES:
                         raise ReadingError(f"{url} answered with more than {MAX_BYTES} bytes")
-                    if time.monotonic() > deadline:
-                        raise too_late
+                if time.monotonic() > deadline:
+                    raise too_late  # what was cut looks complete where no length was told
                 return response.status_code, body.decode("utf-8", "replace")
+        except UnicodeError:  # the message would hold what cannot be sent
+            raise ReadingError(
+                f"{url}: a header, name or password for it has characters that HTTP cannot carry"
+            ) from None
         except requests.exceptions.SSLError as error:
             raise UntrustedError(
                 f"{url}: its certificate is not trusted ({_root(error)})"
@@ -123,7 +133,7 @@ class Web:
         except requests.Timeout as error:
             raise too_late from error
         except requests.RequestException as error:
-            if isinstance(_root(error), TimeoutError):
+            if isinstance(_root(error), TimeoutError) or time.monotonic() > deadline:
                 raise too_late from error
             raise NoAnswerError(f"{url} does not answer: {_root(error)}") from error
 
@@ -152,14 +162,15 @@ def address(profiler: str, url: str, path: bool = False) -> tuple[str, str]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigError(f"{profiler}: url {url!r} is no address: {error}") from error
+        raise ConfigError(f"{profiler}: the url is no address of the form {form}") from error
     if parts.username is not None or (not path and (parts.query or parts.path.strip("/"))):
         raise ConfigError(
             f"{profiler}: the url of {host} holds more than {form}; give passwords by their own "
             "options"
         )
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{profiler}: url {url!r} is not of the form {form}")
+        shown = url.partition("?")[0]  # a query may hold a key
+        raise ConfigError(f"{profiler}: url {shown!r} is not of the form {form}")
     if path:
         return url, host
     place = f"[{host}]" if ":" in host else host

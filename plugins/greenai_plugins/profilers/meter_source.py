@@ -52,7 +52,8 @@ class Command:
     def __init__(self, command: str, shell: bool, timeout_s: float) -> None:
         self.words = ["/bin/sh", "-c", command] if shell else shlex.split(command)
         self._timeout_s = timeout_s
-        self.about = f"the command {self.words[-1 if shell else 0]!r}"
+        # Its arguments may hold a password; they are told nowhere.
+        self.about = f"the command {_program(command)!r}"
 
     def open(self) -> None:
         """Nothing is held between two runs."""
@@ -75,7 +76,7 @@ class Command:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
             raise PluginUnavailable(
                 f"{self.about} cannot be run: {error.strerror}",
                 "Give its full path; pipes and variables need the option shell=true",
@@ -83,21 +84,36 @@ class Command:
         try:
             out, err = process.communicate(timeout=self._timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise ReadingError(f"{self.about} took more than {self._timeout_s:g} s") from error
+            raise ReadingError(
+                f"{self.about} took more than {self._timeout_s:g} s, or left a child behind that "
+                "holds its output open"
+            ) from error
         finally:
-            self._end(process)
+            _end(process)
         if process.returncode:
             said = err.decode("utf-8", "replace").strip().splitlines()
             detail = f": {said[-1][:200]}" if said else ""
             raise ReadingError(f"{self.about} ended with {process.returncode}{detail}")
         return out.decode("utf-8", "replace")
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is None:
-            # Its children too, or one of them would hold the pipes open.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+
+def _program(command: str) -> str:
+    """The first word that is no variable, which could hold a secret."""
+    words = (word for word in shlex.split(command) if "=" not in word)
+    return next(words, "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what still runs of it, without waiting for pipes that others may hold open."""
+    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
+    if all(pipe.closed for pipe in pipes):
+        return  # it ended, and so did its output
+    # Its children too; the group is there as long as one of them is.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in pipes:
+        pipe.close()
+    process.wait()
 
 
 class Page:

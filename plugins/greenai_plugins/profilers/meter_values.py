@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 from greenai_core import ReadingError
@@ -25,6 +25,11 @@ ENERGIES: Mapping[str, Decimal] = {
     "Wmin": Decimal(60),
 }
 MAX_DIGITS = 40
+MOST = Decimal("1e24")
+"""No meter counts as far, in whatever unit."""
+
+FLOAT_DIGITS = 16
+"""A number of so many digits is a binary fraction written out, of which fewer are meant."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,22 @@ def _number(found: Any, where: str) -> Decimal:
     if not isinstance(found, Decimal):
         shown = repr(found)
         raise ValueError(f"{where} is {shown[:60]}{'…' * (len(shown) > 60)}, no number")
-    if not found.is_finite() or found < 0:
-        raise ValueError(f"{where} is {found}, which cannot be true")
+    if not found.is_finite() or not 0 <= found < MOST:
+        raise ValueError(f"{where} is {found:.6g}, which cannot be true")
     return found
 
 
 def step_of(numbers: Sequence[Decimal]) -> Decimal:
     """The last digit of numbers as they were written."""
-    exponents = [int(number.as_tuple().exponent) for number in numbers]
+    exponents = [int(_as_meant(number).as_tuple().exponent) for number in numbers]
     return Decimal(1).scaleb(min([0, *exponents]))
+
+
+def _as_meant(number: Decimal) -> Decimal:
+    """11.679 for 11.679000000000002."""
+    if len(number.as_tuple().digits) < FLOAT_DIGITS:
+        return number
+    return Context(prec=FLOAT_DIGITS - 4).plus(number).normalize()
 
 
 def read(text: str, value: Value, about: str) -> Decimal:

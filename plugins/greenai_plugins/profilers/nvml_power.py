@@ -26,6 +26,9 @@ GPU_SCOPE = 0
 MODULE_SCOPE = 1
 """``NVML_POWER_SCOPE_MODULE``: on Grace-Hopper and Grace-Blackwell with that CPU and its memory."""
 
+MODULE_LOOKS = 3
+"""A new value comes between two scopes of so many looks in a row by no chance."""
+
 PART_TIME_UNCERTAINTY = 0.05
 PART_TIME = (
     "the sensor looks at 25 of every 100 ms; 5 % assumed for what it does not see, and more "
@@ -82,17 +85,21 @@ def module_source(nvml: Any, board: Board) -> PowerSource | None:
     """The best reading of the power of the module that a board shares with a CPU.
 
     None for a board by itself, whatever its driver calls the module: both scopes are
-    asked in one call, and tell the same there, while a CPU never draws nothing.
+    asked in one call, and tell the same there unless the board had a new value just in
+    between, while a CPU never draws nothing.
     """
     for id, period_s, instant, what in (
         (POWER_INSTANT_FIELD, POWER_PERIOD_S, True, "instant power of the module, sampled"),
         (POWER_AVERAGE_FIELD, AVERAGING_S, False, "power of the module averaged over 1 s, sampled"),
     ):
         try:
-            alone, whole = _fields(nvml, board.handle, id, (GPU_SCOPE, MODULE_SCOPE))
+            looks = [
+                _fields(nvml, board.handle, id, (GPU_SCOPE, MODULE_SCOPE))
+                for _ in range(MODULE_LOOKS)
+            ]
         except nvml.NVMLError:
             continue
-        if whole is not None and whole != alone:
+        if all(whole is not None and whole > (alone or 0) for alone, whole in looks):
             return PowerSource(functools.partial(_module, nvml, id), period_s, instant, what)
     return None
 

@@ -20,7 +20,7 @@ from .meter_options import label_of, number
 from .omegawatt_frames import PLUGS_A_MODULE, Frame, FrameParser
 from .omegawatt_means import MEAN_S, Means
 from .omegawatt_plugs import channels, parse_plugs, revised, table
-from .omegawatt_port import OpenPort, Port, open_serial, opened
+from .omegawatt_port import OpenPort, Port, emptied, open_serial, opened
 from .omegawatt_stream import FrameStream
 
 STALE_S = 0.1
@@ -192,7 +192,7 @@ class OmegawattProfiler(StreamProfiler):
     def _learn(self) -> Sequence[Channel]:
         assert self._port is not None
         self.clock.sleep(STALE_S)
-        self._port.reset_input_buffer()
+        emptied(self._port)
         parser = FrameParser(self._modules)
         began = self.clock.now()
         arrivals: list[tuple[float, Frame]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -43,6 +44,17 @@ AUTO_S = 3.0
 AUTO_MEAN_S = 0.05
 """Length of the means then, since when they were is known no better."""
 
+BEHIND_S = 0.2
+"""The newest of the rows that ``wattmetre-read`` writes together is some hundredths old."""
+
+WATCHED_S = 1.5
+"""A log's newest rows are looked at for so long before they are called old."""
+
+LATE_OR_BEHIND = (
+    "If the log's clock is behind ours, set offset_s=auto; if its rows come late, set late_s "
+    "to how late"
+)
+
 AFTER_STEP_S = 1.0
 """Rows of so long a time after our wall clock was set may have either time."""
 
@@ -55,9 +67,10 @@ class OmegawattLogProfiler(StreamProfiler):
         plugs: ``1``, ``1+2`` for the sum, or ``psu1=1,psu2=2`` for two channels.
         label: the channel is called ``wall:<label>``.
         offset_s: seconds that the log's clock is ahead of this machine's, or ``auto`` to
-            find out from the age of the newest rows while the log is being written.
-        late_s: how long after its instant a row may come; longer where the log is copied
-            here from elsewhere.
+            find out from the age of the newest rows while the log is being written. None
+            for 0; then rows that are never new are refused.
+        late_s: how long after its instant a row may come; to be told where the log is
+            copied here from elsewhere. None for 5 s at most, and no doubt of its clock.
         gain: relative standard uncertainty (k = 1), if the meter was calibrated.
         part_of: name of what this meter and others feed together, each a part of it.
         wall: tells Unix time; for tests.
@@ -85,8 +98,8 @@ class OmegawattLogProfiler(StreamProfiler):
         path: str | Path = "",
         plugs: Any = "",
         label: str = "omegawatt",
-        offset_s: float | str = 0.0,
-        late_s: float = LATE_S,
+        offset_s: float | str | None = None,
+        late_s: float | None = None,
         gain: float | None = None,
         part_of: str = "",
         wall: Callable[[], float] = time.time,
@@ -96,8 +109,11 @@ class OmegawattLogProfiler(StreamProfiler):
         label = label_of(self.name, label)
         self._plugs = parse_plugs(self.name, plugs, label) if plugs != "" else ()
         self._auto = offset_s == "auto"
-        self._offset_s = 0.0 if self._auto else number(self.name, "offset_s", offset_s, -1e10)
-        self.patience_s = number(self.name, "late_s", late_s, 0)  # type: ignore[misc]  # of this one
+        ahead = 0.0 if self._auto or offset_s is None else offset_s
+        self._offset_s = number(self.name, "offset_s", ahead, -1e10)
+        self._told_why_late = late_s is not None or offset_s is not None
+        late = LATE_S if late_s is None else late_s
+        self.patience_s = number(self.name, "late_s", late, 0)  # type: ignore[misc]  # of this one
         self._gain = None if gain is None else number(self.name, "gain", gain, 0)
         self._part_of = label_of(self.name, part_of) if part_of else ""
         self._wall = wall
@@ -106,6 +122,7 @@ class OmegawattLogProfiler(StreamProfiler):
         self._means: Mapping[str, Means] = {}
         self._seen: dict[str, tuple[float, int]] = {}
         self._newest = 0.0
+        self._youngest_s = math.inf
         self._distrusted_until = 0.0
         self._refused = 0
 
@@ -152,6 +169,8 @@ class OmegawattLogProfiler(StreamProfiler):
         self._time.look()
         problems = [self._bad_rows()] if self._rows.since_good else []
         now = self.clock.now()
+        if rows:
+            self._youngest_s = min(self._youngest_s, now - self._ours(rows[-1].time))
         if stepped := self._time.stepped_s:
             self._distrusted_until = now + AFTER_STEP_S
             problems.append(f"the clock of this machine was set by {stepped:.2f} s meanwhile")
@@ -212,16 +231,44 @@ class OmegawattLogProfiler(StreamProfiler):
         return revised(channel, total / count) if count else channel
 
     def notes(self) -> Sequence[str]:
-        """How many rows were bad."""
+        """How many rows were bad, and whether the log's clock may be behind ours."""
         bad = sum(self._rows.faults.values())
-        if not bad and not self._refused:
-            return [*super().notes()]
-        return [
-            *super().notes(),
+        found = [*super().notes()]
+        if self._behind:
+            found.append(
+                f"{self._never_new()}, so its joules may be those of another time. {LATE_OR_BEHIND}"
+            )
+        if bad or self._refused:
+            found.append(self._bad_note(bad))
+        return found
+
+    @property
+    def _behind(self) -> bool:
+        return not self._told_why_late and BEHIND_S < self._youngest_s < math.inf
+
+    def _never_new(self) -> str:
+        return f"the newest row of {self._path} was never less than {self._youngest_s:.2f} s old"
+
+    def _refuse_if_behind(self) -> None:
+        """A clock that is behind shows in rows that are old when they are written."""
+        began = self.clock.now()
+        while self._youngest_s > BEHIND_S and self.clock.now() - began < WATCHED_S:
+            self.clock.sleep(MEAN_S)
+            for row in self._new_rows()[-1:]:
+                age_s = self.clock.now() - self._ours(row.time)
+                self._youngest_s = min(self._youngest_s, age_s)
+        if self._behind:
+            raise PluginUnavailable(
+                f"{self._never_new()}: its clock is behind ours, or its rows come late",
+                LATE_OR_BEHIND,
+            )
+
+    def _bad_note(self, bad: int) -> str:
+        return (
             f"{self._path}: {bad} of {bad + self._rows.good} rows were bad "
             f"({counted(self._rows.faults)}) and {self._refused} refused. Holes of up to "
-            f"{5 * self.period_s:g} s are bridged, longer ones leave a window without a figure",
-        ]
+            f"{5 * self.period_s:g} s are bridged, longer ones leave a window without a figure"
+        )
 
     def _head(self) -> list[Row]:
         if self._path is None:
@@ -256,7 +303,10 @@ class OmegawattLogProfiler(StreamProfiler):
         self._time = WallTime(self._wall, self.clock)
         rows = self._head()
         self._check_plugs(rows)
+        self._youngest_s = math.inf
         self._find_offset(rows)
+        if not self._told_why_late:
+            self._refuse_if_behind()
         steps = [b.time - a.time for a, b in pairwise(rows)]
         self._period = median(steps) if len(steps) >= 4 else MEAN_S / 2
         mean_s = AUTO_MEAN_S if self._auto else MEAN_S

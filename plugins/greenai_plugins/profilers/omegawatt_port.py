@@ -61,6 +61,20 @@ def opened(name: str, open_port: OpenPort) -> Port:
         ) from error
 
 
+def emptied(port: Port) -> None:
+    """Throw away what has arrived.
+
+    Raises:
+        OSError: the port is gone.
+    """
+    try:
+        port.reset_input_buffer()
+    except OSError:
+        raise
+    except Exception as error:  # termios.error, which pyserial hands on, is no OSError
+        raise OSError(*error.args) from error
+
+
 def _cause(error: OSError) -> str:
     # pyserial puts the port and the number into its own text again.
     return os.strerror(error.errno) if error.errno else str(error)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from greenai_core import Channel, CounterProfiler, PluginUnavailable, ReadingError
 
-from .rapl_facts import POLL_S, channel, cpu_of, identify, watch
+from .rapl_facts import POLL_S, channel, cpu_of, identify, lost_memory, watch
 from .rapl_zones import (
     Noted,
     Zone,
@@ -25,6 +25,9 @@ from .rapl_zones import (
 )
 
 ROOT = "/sys/class/powercap"
+
+MOST_UJ = 2**63
+"""The kernel holds the counters in 64 bits."""
 
 
 class RaplProfiler(CounterProfiler):
@@ -49,6 +52,7 @@ class RaplProfiler(CounterProfiler):
         self._cpuinfo = Path(cpuinfo or "/proc/cpuinfo")
         self._fds: dict[str, int] = {}
         self._zone_of: dict[str, Zone] = {}
+        self._lost: list[Noted] = []
 
     def check_available(self) -> None:
         """Return if the counters are there, can be read, and are not all 0.
@@ -81,6 +85,7 @@ class RaplProfiler(CounterProfiler):
         zones, dead = self._working(zones, first, last)
         zones, mirrors = without_mirrors(zones, last)
         zones, second = one_platform(zones, [z for z in zones if last[z] != first[z]])
+        self._lost = [(zone, why) for zone, why in dead if zone.name == "dram"]
         left_out = [*twice, *single, *dead, *mirrors, *second]
         notes = "; ".join(f"{zone.name} ({zone.path.name}) {why}" for zone, why in left_out)
         try:
@@ -93,6 +98,10 @@ class RaplProfiler(CounterProfiler):
         """Close the files."""
         while self._fds:
             os.close(self._fds.popitem()[1])
+
+    def notes(self) -> Sequence[str]:
+        """Also which memory has a counter that does not work: no total holds it."""
+        return [*super().notes(), *(lost_memory(str(zone.path), why) for zone, why in self._lost)]
 
     def read(self, channel: Channel) -> int:
         """The count in µJ.
@@ -249,8 +258,13 @@ def _modulus(file: Path) -> int:
 
     The file holds the highest value, that of 2^32 − 1 steps; one step more wraps.
     """
+    hint = "Tell the developers which kernel and CPU this is"
     try:
         highest = int(file.read_text())
-    except (OSError, ValueError) as error:
-        raise PluginUnavailable(f"cannot read {file}: {error}") from error
+    except OSError as error:
+        raise PluginUnavailable(f"cannot read {file}: {error.strerror}", hint) from error
+    except ValueError as error:
+        raise PluginUnavailable(f"{file} holds no number", hint) from error
+    if not 0 < highest < MOST_UJ:
+        raise PluginUnavailable(f"{file} holds {str(highest)[:20]}, which no counter reaches", hint)
     return round(highest * (2**32 / (2**32 - 1)))

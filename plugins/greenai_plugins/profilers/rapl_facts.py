@@ -80,6 +80,11 @@ def channel(
     )
 
 
+def lost_memory(counter: str, why: str) -> str:
+    """What readers of a total must know of a counter of memory that does not work."""
+    return f"the counter of memory {counter} {why}: no total holds that memory as measured"
+
+
 class Cpu(NamedTuple):
     """Vendor, family and model of a CPU, as in ``/proc/cpuinfo``; empty or 0 where not told."""
 
@@ -96,7 +101,7 @@ class Cpu(NamedTuple):
 def cpu_of(cpuinfo: Path) -> Cpu:
     """The CPU of this machine."""
     try:
-        text = cpuinfo.read_text()
+        text = cpuinfo.read_text(errors="replace")
     except OSError:
         return Cpu()
     facts = dict(re.findall(r"^(vendor_id|cpu family|model)\s*:\s*(\S+)", text, re.MULTILINE))

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias
 
 from greenai_core import Channel, CounterProfiler, PluginUnavailable, ReadingError
 
-from .rapl_facts import channel, cpu_of, identify, watch
+from .rapl_facts import channel, cpu_of, identify, lost_memory, watch
 from .rapl_perf_event import Event, count, open_event, refusal
 from .rapl_pmu import TPMI_WRAP, PmuCounter, behind_tpmi, find_counters
 
@@ -54,6 +54,7 @@ class RaplPerfProfiler(CounterProfiler):
         self._opener = opener or open_event
         self._events: dict[str, Event] = {}
         self._counters: dict[str, PmuCounter] = {}
+        self._lost: list[str] = []
 
     def check_available(self) -> None:
         """Return if the counters are there and may be opened; ``open`` sees whether they move.
@@ -72,6 +73,7 @@ class RaplPerfProfiler(CounterProfiler):
             PluginUnavailable: there is none, one may not be opened, or none moves.
         """
         counters, notes = self._found()
+        self._lost = []
         events, refused = self._opened(counters)
         try:
             working, dead = self._working(events)
@@ -85,6 +87,16 @@ class RaplPerfProfiler(CounterProfiler):
         """Close the counters."""
         while self._events:
             self._events.popitem()[1].close()
+
+    def notes(self) -> Sequence[str]:
+        """Also which memory has a counter that does not work: no total holds it."""
+        return [*super().notes(), *self._lost]
+
+    def _leave_out(self, counter: PmuCounter, why: str) -> str:
+        """A note on a counter that does not work."""
+        if counter.part == "dram":
+            self._lost.append(lost_memory(counter.label, why))
+        return f"{counter.label} {why}"
 
     def read(self, channel: Channel) -> int:
         """The count.
@@ -138,7 +150,7 @@ class RaplPerfProfiler(CounterProfiler):
                 if counter.part == "package" or isinstance(error, PermissionError):
                     _close(events.values())
                     raise why from error
-                notes.append(f"{counter.label} is left out: {error.strerror}")
+                notes.append(self._leave_out(counter, f"is left out: {error.strerror}"))
         return events, notes
 
     def _working(
@@ -160,7 +172,7 @@ class RaplPerfProfiler(CounterProfiler):
                 f"the counter {dead[0].label} does not move while others do",
                 "See whether its CPUs are online: cat /sys/devices/system/cpu/online",
             )
-        notes = [f"{c.label} {_trouble(last[c])} and is left out" for c in still]
+        notes = [self._leave_out(c, f"{_trouble(last[c])} and is left out") for c in still]
         platforms = [c for c in events if c.part == "psys" and c not in still]
         notes += [f"{c.label} is a second platform counter and is left out" for c in platforms[1:]]
         out = {*still, *platforms[1:]}

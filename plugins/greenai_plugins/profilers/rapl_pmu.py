@@ -7,6 +7,7 @@ one a package, or one a die where dies have counters of their own.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -153,8 +154,21 @@ def _counter(pmu: Path, event: str, cpu: int, socket: str, part: str) -> PmuCoun
         cpu,
         socket,
         part,
-        float(_text(file.with_name(f"{event}.scale"))),
+        _scale(file.with_name(f"{event}.scale")),
     )
+
+
+def _scale(file: Path) -> float:
+    try:
+        scale = float(_text(file))
+    except ValueError:
+        scale = math.nan
+    if not 0.0 < scale < 1.0:
+        raise PluginUnavailable(
+            f"{file} holds {_text(file)!r}, which is no part of a joule",
+            "Tell the developers which kernel this is",
+        )
+    return scale
 
 
 def _config(file: Path) -> int:
@@ -198,6 +212,6 @@ def _number(file: Path) -> int:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text().strip()
+        return file.read_text(errors="replace").strip()
     except OSError as error:
         raise PluginUnavailable(f"cannot read {file}: {error.strerror}", "Try again") from error

@@ -82,7 +82,7 @@ def find_zones(root: Path) -> list[Zone]:
             continue
         control, index, part = match.groups()
         try:
-            name = (path / "name").read_text().strip()
+            name = (path / "name").read_text(errors="replace").strip()
         except OSError:
             continue  # a link into a part of sysfs that is hidden here
         key = control, int(index, 16), None if part is None else int(part, 16)

@@ -241,7 +241,7 @@ class RedfishProfiler(PowerProfiler):
             places = [place for place in places if place.chassis == self._chassis]
         own = {place.own for place in places}
         outer = [place for place in places if not place.inside & own]
-        if len(outer) == 1:
+        if len(outer) == 1 and (self._chassis or not outer[0].inside & set(known)):
             return outer[0]
         if not outer:
             wanted = f" named {self._chassis!r}" if self._chassis else ""
@@ -250,15 +250,21 @@ class RedfishProfiler(PowerProfiler):
                 "Its licence or firmware may lack power metering; measure at the wall instead",
             )
         names = ", ".join(place.chassis for place in outer)
+        what = (
+            f"several chassis of the BMC {self._host} tell a power: {names}"
+            if len(outer) > 1
+            else f"of the BMC {self._host} only {names} tells a power, and it is inside another "
+            "chassis: a tray of accelerators, perhaps, not the machine"
+        )
         raise PluginUnavailable(
-            f"several chassis of the BMC {self._host} tell a power: {names}",
-            "Choose the one that feeds this machine: -O redfish.chassis=ID",
+            what, "Choose the one that feeds this machine: -O redfish.chassis=ID"
         )
 
     def _look(self, path: str) -> Place | None:
         """Where this chassis tells its power; None if it does not."""
         chassis = self._get(path)
-        name = str(chassis.get("Id") or path.rstrip("/").rpartition("/")[2])
+        told = str(chassis.get("Id") or path.rstrip("/").rpartition("/")[2])
+        name = "".join(filter(str.isprintable, told))
         links = chassis.get("Links")
         holder = _link(links, "ContainedBy") if isinstance(links, dict) else None
         inside = frozenset({holder} if holder else ())

@@ -11,6 +11,9 @@ from greenai_core import ReadingError
 LONGEST = 64
 """Bytes of the longest number that a driver prints, with room to spare."""
 
+LONGEST_TEXT = 4096
+"""Characters: a page, which no file of sysfs exceeds."""
+
 GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO)
 """What a read ends in once the device or its driver is no longer there."""
 
@@ -57,11 +60,16 @@ def denied(error: ReadingError) -> bool:
 
 
 def text(file: Path) -> str:
-    """What a file holds, without white space around it; empty if it cannot be read."""
+    """What a file holds, without white space around it; empty if it cannot be read.
+
+    Labels come from firmware: what could move a cursor or turn the text around is left out.
+    """
     try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            content = stream.read(LONGEST_TEXT).strip()
     except OSError:
         return ""
+    return "".join(c for c in content if c.isprintable() or c.isspace())
 
 
 def number(file: Path) -> int | None:

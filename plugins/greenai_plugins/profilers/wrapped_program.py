@@ -99,7 +99,7 @@ class WrappedProgram:
             ReadingError: it has ended, or writes nothing in time; then it is killed.
         """
         deadline = deadline or time.monotonic() + self._patience_s
-        while not select.select([fd], [], [], LOOK_S)[0]:
+        while not _readable([fd]):
             if self._process.poll() is not None:
                 raise ReadingError(self.why_ended())
             if time.monotonic() > deadline:
@@ -168,7 +168,7 @@ class WrappedProgram:
         stdout, stderr = told.values()
         unread = set(told)
         while unread:
-            for fd in select.select([*unread], [], [], LOOK_S)[0]:
+            for fd in _readable(unread):
                 piece = os.read(fd, CHUNK)
                 told[fd] += piece
                 if not piece:
@@ -190,3 +190,11 @@ class WrappedProgram:
         # What is wrong stands at the beginning or at the end, advice between.
         told = lines if len(lines) <= 4 else [*lines[:2], "…", *lines[-2:]]
         return f"{self._name} {how}" + (f": {' '.join(told)}" if told else "")
+
+
+def _readable(fds: Collection[int]) -> list[int]:
+    """Which of these have something to read, or have ended; waits for ``LOOK_S`` at most."""
+    poll = select.poll()  # select() itself fails in programs with more than 1024 open files
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(LOOK_S * 1000)]

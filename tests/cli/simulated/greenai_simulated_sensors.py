@@ -28,6 +28,7 @@ class SimProfiler(CounterProfiler, Telemetry):
     option_names = {
         "watts": "constant power",
         "lost_file": "the sensor fails once this file exists",
+        "busy_file": "20 W more for half a second from when this file was made",
         "calm_file": "1 W for half a second from when this file was made",
         "password": "secret of an imaginary account",
         "gain": "relative standard uncertainty",
@@ -36,13 +37,22 @@ class SimProfiler(CounterProfiler, Telemetry):
     method = "counter"
     channel_id = "cpu:0/package"
 
-    def __init__(self, watts=WATTS, lost_file=None, calm_file=None, password="", gain=0.0):
+    def __init__(
+        self,
+        watts=WATTS,
+        lost_file=None,
+        calm_file=None,
+        password="",
+        gain=0.0,
+        busy_file=None,
+    ):
         super().__init__()
         if not isinstance(watts, (int, float)):
             raise TypeError(f"watts is {watts!r}, not a number")
         self.watts = watts
         self.lost_file = Path(lost_file) if lost_file else None
         self.calm_file = Path(calm_file) if calm_file else None
+        self.busy_file = Path(busy_file) if busy_file else None
         self.gain = gain
 
     def connect(self):
@@ -69,6 +79,9 @@ class SimProfiler(CounterProfiler, Telemetry):
         if self.calm_file is not None and self.calm_file.exists():
             calm_s = min(max(time.time() - self.calm_file.stat().st_mtime, 0.0), 0.5)
             joules -= calm_s * (self.watts - 1.0)
+        if self.busy_file is not None and self.busy_file.exists():
+            busy_s = min(max(time.time() - self.busy_file.stat().st_mtime, 0.0), 0.5)
+            joules += busy_s * 20.0
         return int(joules / channel.resolution_j)
 
     def observe(self):

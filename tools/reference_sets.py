@@ -1,6 +1,6 @@
 """Measures the references of the scales that greenai ships.
 
-    python benchmarks/reference_sets.py --out references
+    python tools/reference_sets.py --out references
     greenai scale build references/report.json --unit image --id ...
 
 The set ``light``: the nine image classifiers inside the package onnx, one image of

@@ -1,0 +1,50 @@
+"""Label and badge of a graded result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from greenai_core import registry
+from greenai_core.errors import GreenAIError
+from greenai_core.results import Report
+
+from . import output
+from .faults import Faults
+from .places import check_file
+
+KINDS = ("label", "badge")
+"""Names of exporters, and of the options that ask for them."""
+
+GROUP = "greenai.exporters"
+
+
+def files(flags: Mapping[str, Any]) -> dict[str, Path]:
+    """Where ``--label`` and ``--badge`` go.
+
+    Raises:
+        ConfigError: nothing can be written there.
+        PluginNotFound: the exporter is not installed.
+    """
+    wanted = [kind for kind in KINDS if flags[kind]]
+    for kind in wanted:
+        registry.load(GROUP, kind)
+    return {kind: check_file(flags[kind], f"--{kind}") for kind in wanted}
+
+
+def draw(files: Mapping[str, Path], report: Report, faults: Faults) -> None:
+    """Draw what was asked for; what cannot be drawn is told.
+
+    Args:
+        files: by kind.
+        report: with the result.
+        faults: told of a fault.
+    """
+    for kind, path in files.items():
+        try:
+            output.save(path, registry.load(GROUP, kind)().export(report))
+        except GreenAIError as error:
+            faults.add(error)
+        else:
+            output.note(f"greenai: {kind} written to {path}")

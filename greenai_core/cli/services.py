@@ -1,0 +1,189 @@
+"""A grading service that ``greenai grade`` asks, if asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from greenai_core import environment, registry
+from greenai_core.errors import ConfigError, GradeError, GreenAIError
+from greenai_core.grading import Gradable
+from greenai_core.results import CommandResult, Grade
+from greenai_core.runs import DevicePower, Run, new_key, run_of
+from greenai_core.session import Session
+from greenai_core.spool import Spool
+from greenai_core.submission import SENT, Sender, submit
+
+from . import output
+from .judge import Judge
+
+RAM_W_PER_GB = 0.3725
+"""Power of memory that version 0 of the protocol assumed, W/GB."""
+
+BELIEVABLE_W = (1.0, 1000.0)
+"""Power limits of one package outside of this mean "no limit"."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service, and how it is spoken to.
+
+    Attributes:
+        sender: to it.
+        key: of the run; made before it began.
+        offline: no socket is opened, the run is kept.
+        dry_run: nothing is sent or kept; the bytes are printed.
+    """
+
+    sender: Sender
+    key: str
+    offline: bool
+    dry_run: bool
+
+
+def service(judge: Judge, flags: Mapping[str, Any]) -> Service | None:
+    """The service that the options name; None for a grader that asks none.
+
+    Raises:
+        ConfigError: an option is missing, cannot be used, or is for another grader.
+    """
+    url = flags["url"]
+    if not judge.asks_a_service:
+        given = [f for f in ("offline", "dry_run", "token_file", "ca_file") if flags[f]]
+        if given:
+            flag = "--" + given[0].replace("_", "-")
+            raise ConfigError(f"{flag} is for a grader that asks a service: give --grader web too")
+        return None
+    if not url:
+        raise ConfigError(f"--grader {judge.name} asks a service: name it with --url")
+    options = {name: flags[name] for name in ("token_file", "ca_file") if flags[name]}
+    kind: Any = judge.kind
+    return Service(kind.sender(url, **options), new_key(), flags["offline"], flags["dry_run"])
+
+
+def graded(
+    judge: Judge,
+    service: Service,
+    result: CommandResult,
+    measured: Gradable,
+    devices: Sequence[DevicePower],
+    warnings: list[str],
+) -> Grade:
+    """The grade that the service's answer gives; whatever it does, this does not raise for it.
+
+    Args:
+        judge: the grader.
+        service: it asks.
+        result: of the run.
+        measured: the same for the grader.
+        devices: that ran it.
+        warnings: what went wrong is added.
+
+    Raises:
+        GradeError: the grader cannot grade this.
+    """
+    run = run_of(result, key=service.key, devices=devices, memory_gb=_memory_gb())
+    if not any(device.type == "CPU" for device in devices):
+        warnings.append(
+            "no driver tells the most that the processors draw, which a second letter may need: "
+            "give it with --tdp WATTS"
+        )
+    more = {"duration_s": run.duration_s, "power_max_w": _most(run)}
+    measured = replace(measured, options={k: v for k, v in more.items() if v is not None})
+    if service.dry_run:
+        _show(service.sender, run, warnings)
+        return judge.grade(measured)
+    try:
+        outcome = submit(run, service.sender, Spool(), offline=service.offline)
+    except KeyboardInterrupt:
+        warnings.append("asking the service was interrupted; `greenai sync` sends the run")
+        return judge.grade(measured)
+    if outcome.problem:
+        warnings.append(f"{service.sender.url}: {outcome.state}: {outcome.problem}")
+    if outcome.state == SENT and outcome.answer is not None:
+        output.note(f"greenai: {service.sender.url} has answered")
+    return judge.grade(measured, answer=outcome.answer)
+
+
+def _show(sender: Sender, run: Run, warnings: list[str]) -> None:
+    """The very bytes, to stderr: stdout is the script's."""
+    try:
+        content = sender.dry_run(run)
+    except GradeError as error:
+        warnings.append(f"nothing would be sent: {error}")
+        return
+    output.note(f"greenai: would send to {sender.url}, {len(content)} bytes:")
+    output.note(content.decode("utf-8", "backslashreplace"))
+
+
+def _most(run: Run) -> float | None:
+    """The most that the machine draws as version 0 reckons it, W; None where not known."""
+    if run.memory_gb is None or not any(device.type == "CPU" for device in run.devices):
+        return None
+    return sum(d.max_power_w for d in run.devices) + run.memory_gb * RAM_W_PER_GB
+
+
+def _memory_gb() -> float | None:
+    import psutil
+
+    try:
+        return float(psutil.virtual_memory().total) / 2**30
+    except (OSError, RuntimeError):
+        return None
+
+
+def devices(
+    session: Session, tdp_w: float | None, powercap: Path = Path("/sys/class/powercap")
+) -> list[DevicePower]:
+    """Processors and boards that are measured, as far as the most that they draw is known.
+
+    Args:
+        session: the sensors.
+        tdp_w: of the processors, as the user stated it; else the limit in force.
+        powercap: the kernel's tree of power limits.
+    """
+    watts = tdp_w or sum(_package_limits(powercap)) or None
+    found = []
+    if watts is not None:
+        described = environment.describe()["cpu"].get("model")
+        found.append(DevicePower("CPU", str(described or "unknown processor")[:120], watts))
+    ids = {channel.id for channel in session.channels}
+    return found + [DevicePower("GPU", "board", w) for id, w in _limits() if id in ids]
+
+
+def _package_limits(powercap: Path) -> list[float]:
+    """Long-term limit of each package, W; empty where one of them is not told."""
+    limits = []
+    for zone in sorted(powercap.glob("intel-rapl:*")):
+        try:
+            if not (zone / "name").read_text().startswith("package-"):
+                continue
+            watts = int((zone / "constraint_0_power_limit_uw").read_text()) / 1e6
+        except (OSError, ValueError):
+            return []
+        if not BELIEVABLE_W[0] <= watts <= BELIEVABLE_W[1]:
+            return []
+        limits.append(watts)
+    return limits
+
+
+def _limits() -> list[tuple[str, float]]:
+    """Power limits that drivers tell, by device."""
+    found = []
+    loaded, _ = registry.load_all("greenai.limiters")
+    for kind in loaded.values():
+        limiter = kind()
+        try:
+            limiter.check_available()
+            limiter.open()
+        except GreenAIError:
+            continue
+        try:
+            found += [(limit.device, limit.current_w) for limit in limiter.limits()]
+        except GreenAIError:
+            continue
+        finally:
+            limiter.close()
+    return found

@@ -1,0 +1,177 @@
+"""``greenai grade --grader web``: both letters, and what a service's failure does not change.
+
+The simulated machine draws 10 W, and 30 W for half a second from when the script makes
+the file ``busy``: 10 J above idle.
+"""
+
+import json
+import re
+
+import psutil
+import pytest
+
+from greenai_core import Spool, read_report
+from greenai_core.testing import GradingServer
+
+GRADE = ("grade", "-p", "sim", "-O", "sim.busy_file=busy", "--idle-time", "0.3", "--out", "g.json")
+SCRIPT = """
+import sys, time
+open('busy', 'w').close()
+time.sleep(0.6)
+print('secret output')
+sys.exit(3)
+"""
+UNITS = ("--units", "10", "--unit", "image")
+
+
+@pytest.fixture(autouse=True)
+def script(simulated, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(simulated / "state"))
+    (simulated / "s.py").write_text(SCRIPT)
+
+
+@pytest.fixture
+def server():
+    with GradingServer() as started:
+        yield started
+
+
+def graded(greenai, *args):
+    done = greenai(*GRADE, "--grader", "web", *args, "s.py", "--password", "hunter2")
+    assert done.code == 3, done.err
+    assert done.out == "secret output\n"
+    (result,) = read_report("g.json").results
+    return done, result
+
+
+def test_both_letters_and_figures_of_the_old_script(greenai, server):
+    """Efficiency is the power above idle in kW, doubled; optimisation its share of the most."""
+    done, result = graded(greenai, "--url", server.url, "--tdp", "100", *UNITS)
+    watts = result.net_energy_j.value / result.gross.duration_s
+    most = 100 + psutil.virtual_memory().total / 2**30 * 0.3725
+    reasons = " ".join(result.grade.reasons)
+    found = dict(re.findall(r"(efficiency|optimisation): [A-G] \(([\d.]+)", reasons))
+    assert float(found["efficiency"]) == pytest.approx(watts * 2 * 0.001, rel=0.01)
+    assert float(found["optimisation"]) == pytest.approx(watts / most, rel=0.01)
+    assert result.grade.letter in "ABC"
+    assert result.grade.scale == "legacy/127.0.0.1"
+    text = " ".join(done.err.split())
+    assert f"efficiency: A ({found['efficiency']}" in text
+    assert "not meaningful for energy" in text
+    assert Spool().waiting() == ([], [])
+
+
+def test_without_the_power_of_the_processors_it_is_told_how_to_give_it(
+    greenai, server, monkeypatch
+):
+    from greenai_core.cli import services
+
+    monkeypatch.setattr(services, "_package_limits", lambda powercap: [])
+    done, result = graded(greenai, "--url", server.url, *UNITS)
+    assert result.grade.letter is None
+    assert "--tdp WATTS" in " ".join(done.err.split())
+
+
+def test_limits_in_force_of_all_packages_are_added(tmp_path):
+    from greenai_core import Session
+    from greenai_core.cli import services
+
+    for number, microwatts in enumerate((95_000_000, 95_000_000)):
+        zone = tmp_path / f"intel-rapl:{number}"
+        zone.mkdir()
+        (zone / "name").write_text(f"package-{number}\n")
+        (zone / "constraint_0_power_limit_uw").write_text(f"{microwatts}\n")
+    with Session("sim") as session:
+        (cpu,) = services.devices(session, None, tmp_path)
+        assert (cpu.type, cpu.max_power_w) == ("CPU", 190.0)
+        (given,) = services.devices(session, 65.0, tmp_path)
+        assert given.max_power_w == 65.0
+        (tmp_path / "intel-rapl:1" / "constraint_0_power_limit_uw").write_text("0\n")
+        assert services.devices(session, None, tmp_path) == []
+
+
+def test_nothing_of_the_script_leaves(greenai, server):
+    graded(greenai, "--url", server.url, *UNITS)
+    wire = b"".join(request.wire for request in server.requests)
+    assert server.requests
+    for private in (b"hunter2", b"password", b"s.py", b"secret", b"image"):
+        assert private not in wire
+
+
+def test_without_units_both_letters_are_shown_and_none_is_given(greenai, server):
+    done, result = graded(greenai, "--url", server.url, "--tdp", "100")
+    assert result.grade.letter is None
+    text = " ".join(done.err.split())
+    assert re.search(r"efficiency: [A-G] \(", text)
+    assert re.search(r"optimisation: [A-G] \(", text)
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "html", "half", "moved"])
+def test_a_failing_service_leaves_exit_code_and_figures_alone(greenai, server, fault):
+    server.retry_after = "0"
+    server.keep_failing(fault)
+    _, result = graded(greenai, "--url", server.url, *UNITS)
+    assert result.net_energy_j.value == pytest.approx(10, abs=0.5)
+    assert result.grade.letter is None
+    assert any(server.url in warning for warning in result.warnings)
+    waiting, rejected = Spool().waiting()[0], Spool().rejected()[0]
+    (entry,) = waiting + rejected
+    assert entry.run.net_energy_j.value == result.net_energy_j.value
+    server.heal()
+    synced = greenai("sync", *(["--rejected"] if rejected else []))
+    assert synced.code == 0, synced.err
+    assert "efficiency: A" in synced.out
+
+
+def test_a_service_that_is_not_there(greenai, simulated):
+    with GradingServer() as gone:
+        url = gone.url
+    done, _ = graded(greenai, "--url", url, "--offline", *UNITS)
+    assert "greenai sync" in done.err
+    (entry,) = Spool().waiting()[0]
+    assert entry.url == url
+
+
+def test_offline_opens_no_socket(greenai, server):
+    _, result = graded(greenai, "--url", server.url, "--offline", *UNITS)
+    assert not server.requests
+    assert result.grade.letter is None
+
+
+def test_a_dry_run_shows_the_bytes_and_sends_and_keeps_nothing(greenai, server):
+    done, _ = graded(greenai, "--url", server.url, "--dry-run", "--tdp", "100", *UNITS)
+    assert not server.requests
+    assert Spool().waiting() == ([], [])
+    assert "GET /classificationDataC/1/0." in done.err
+    assert f"would send to {server.url}" in done.err
+
+
+def test_the_bytes_of_a_dry_run_are_those_that_are_sent(greenai, server):
+    """The spool keeps the run, so that the very same one is shown and sent."""
+    graded(greenai, "--url", server.url, "--offline", *UNITS)
+    shown = greenai("sync", "--dry-run").out
+    assert greenai("sync").code == 0
+    sent = "".join(request.wire.decode() for request in server.requests)
+    assert shown.splitlines() == sent.splitlines()
+
+
+def test_the_address_is_a_setting_and_asks_nobody_by_itself(
+    greenai, server, simulated, monkeypatch
+):
+    monkeypatch.setenv("GREENAI_GRADING_URL", server.url)
+    done = greenai(*GRADE, *UNITS, "s.py")
+    assert done.code == 3
+    assert not server.requests
+    (simulated / "busy").unlink()
+    _, result = graded(greenai, *UNITS)
+    assert server.requests
+    assert result.grade.grader == "web"
+
+
+def test_the_spool_cannot_be_written(greenai, server, simulated):
+    (simulated / "state").write_text("a file")
+    done, result = graded(greenai, "--url", server.url, *UNITS)
+    assert not server.requests
+    assert "cannot be kept" in " ".join(done.err.split())
+    assert json.loads((simulated / "g.json").read_text())["results"]
+    assert result.grade.letter is None
