@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from .results import EnergySplit as EnergySplit
     from .results import EpochResult as EpochResult
     from .results import Figure as Figure
+    from .results import Footprint as Footprint
     from .results import Grade as Grade
     from .results import InferenceResult as InferenceResult
     from .results import ProcessShare as ProcessShare
@@ -200,7 +201,7 @@ _HOMES = {
     "report_files": ("dump", "read_report", "to_json", "write_report"),
     "results": (
         "CommandResult", "ComparedModel", "ComparisonResult", "EnergyRatio", "EnergySplit",
-        "EpochResult", "Figure", "Grade", "InferenceResult", "ProcessShare", "Report",
+        "EpochResult", "Figure", "Footprint", "Grade", "InferenceResult", "ProcessShare", "Report",
         "TrainingResult", "WindowResult",
     ),
     "runs": ("Bounds", "DevicePower", "Run", "new_key", "run_of"),

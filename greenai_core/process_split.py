@@ -23,6 +23,9 @@ MOST_OF_TREE = 100
 MOST_OTHERS = 20
 """Processes with a row of their own; the smaller ones share one."""
 
+ROUNDING = 1e-12
+"""Less than this share is left over by the arithmetic, not by the processes."""
+
 TICKS = 2
 """User and system time are each rounded down to a tick."""
 
@@ -128,6 +131,8 @@ def _share(pool: Pool, row: Row, above_j: float, busy_s: float) -> ProcessShare:
 def _rest(pool: Pool, shares: Sequence[ProcessShare]) -> ProcessShare:
     """What is left: the shares then add up, whatever was rounded."""
     energy = max(pool.energy_j - math.fsum(share.energy_j for share in shares), 0.0)
+    if energy < ROUNDING * pool.energy_j:
+        energy = 0.0
     nothing_seen = not shares and pool.idle_s <= 0.0
     if pool.idle_j is None:
         low, high = 0.0, pool.high_j - math.fsum(share.low_j for share in shares)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import compared_models, evaluation
+from . import evaluation
 from .arrays import samples
 from .batches import SHUFFLE_SEED, Wanted, ready
 from .blocks import Source
@@ -28,7 +28,6 @@ from .errors import LifecycleError, ModelInputError, ReadingError
 from .evaluation import MeasurementInterrupted
 from .host_telemetry import HostTelemetry
 from .inputs import InputOptions
-from .interleaved import ComparisonSettings
 from .kept_runs import Kept, KeptRun
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
@@ -51,6 +50,8 @@ from .training import Course
 if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
+
+    from .interleaved import ComparisonSettings
 
 Progress = Callable[[float, str], None]
 
@@ -353,6 +354,8 @@ class Session:
             ModelError: the first model, or all others, cannot be run on these data.
             ComparisonInterrupted: Ctrl-C; its ``result`` holds what was measured.
         """
+        from . import compared_models  # which most sessions do without
+
         wanted = options or InputOptions()
         if batch_size is not None:
             wanted = replace(wanted, batch_size=batch_size)

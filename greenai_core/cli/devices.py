@@ -16,6 +16,7 @@ from greenai_core.limiter import PowerLimit, PowerLimiter
 from greenai_core.profiler import Profiler
 from greenai_core.results import AppliedCalibration, Skipped
 from greenai_core.selection import make
+from greenai_core.windows import WindowProfiler
 
 from . import calibrations, figures, options, output
 from .config import ProfilerOptions, Settings
@@ -189,7 +190,11 @@ def _try_profiler(name: str, cls: type[Profiler], given: ProfilerOptions) -> Pro
     notes: tuple[str, ...] = ()
     try:
         profiler = make(name, given)
-        profiler.check_available()
+        if isinstance(profiler, WindowProfiler):
+            # Other tools look for their hardware when opened, and take seconds for it.
+            Profiler.check_available(profiler)
+        else:
+            profiler.check_available()
         profiler.open()
         try:
             notes = tuple(profiler.notes())

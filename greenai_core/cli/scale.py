@@ -25,7 +25,13 @@ def command() -> None:
     A scale is an immutable JSON file: a reference, which is the median of a set
     of energies of one functional unit measured the same way, thresholds, sources,
     and a hash of all that.
-    """
+
+    \b
+    Examples:
+      greenai scale list
+      greenai scale show my-scale.json
+      greenai scale build references --id mine/2026.1 --unit image --out mine.json
+    """  # noqa: D301  # click takes \b for "keep these lines"
 
 
 @command.command("list")

@@ -25,7 +25,7 @@ from greenai_core.cli.output import OutputError
 
 COMMANDS = (
     "devices", "plugins", "params", "run", "bench", "train", "measure", "grade",
-    "compare", "calibrate", "explain", "export", "config", "record", "sync",
+    "compare", "calibrate", "explain", "export", "config", "record", "scale", "sync",
 )  # fmt: skip
 HEAVY = (
     "torch", "tensorflow", "keras", "onnx", "onnxruntime", "numpy", "pynvml", "psutil",

@@ -105,6 +105,14 @@ def test_the_interval_holds_what_is_above_idle(idle_share: float, utilisation: f
     assert above <= share.high_j * (1 + 1e-9)
 
 
+@settings(deadline=None)
+@given(st.floats(0.1, 1e4), st.lists(st.floats(0.01, 1e3), min_size=1, max_size=9))
+def test_what_rounding_leaves_is_not_told_as_energy(energy: float, busy: list[float]) -> None:
+    """Nothing was idle: its row says 0 J, not some attojoules."""
+    found = split(pool(energy), [process(pid, busy_s) for pid, busy_s in enumerate(busy, 1)])
+    assert found.shares[-1].energy_j == 0.0
+
+
 def test_known_idle_power_stays_apart() -> None:
     asked = pool(idle_s=60.0, idle_j=40.0, idle_u_j=2.0)
     found = split(asked, [process(1, 30.0), process(2, 10.0)])

@@ -13,7 +13,7 @@ import pytest
 
 from greenai_core import Exporter, SchemaError, read_report, write_report
 from greenai_core.registry import load
-from greenai_core.results import ChannelInference, Figure, Grade, Skipped
+from greenai_core.results import ChannelInference, Figure, Footprint, Grade, Skipped
 from greenai_core.testing.exporter_suite import ExporterConformance
 from greenai_core.testing.sample_reports import figure, sample_report
 from greenai_plugins.exporters.csv_exporter import CsvExporter
@@ -282,6 +282,32 @@ def test_markdown_marks_what_is_modelled_and_what_is_unknown():
     assert " 0 " not in line
     assert "the sensor vanished" in text
     assert "**not met**" in line
+
+
+def test_markdown_tells_carbon_and_cost_after_the_joules():
+    made = Footprint(
+        emissions_gco2e=Figure(2e-3, 1e-3, 3e-3, 1e-3, 3e-3, "counter", "x"),
+        net_emissions_gco2e=None,
+        sci_gco2e_per_unit=Figure(2e-6, 1e-6, 3e-6, 1e-6, 3e-6, "counter", "x"),
+        gco2e_per_kwh=473.0,
+        region="World",
+        region_assumed=True,
+        year=2024,
+        source="somebody",
+        pue=1.0,
+        pue_assumed=True,
+        cost=Figure(1.5e-6, 1e-6, 2e-6, 1e-6, 2e-6, "counter", "x"),
+        currency="EUR",
+        price_per_kwh=0.3,
+        statements=("No country was named.",),
+    )
+    (one,) = sample_report("grade").results
+    report = replace(sample_report("grade"), results=(replace(one, footprint=made),))
+    text = export("markdown", report).decode()
+    assert "| 2.0 mg CO₂e (1.0 to 3.0) | – | 2.0 µg CO₂e (1.0 to 3.0) | 0.0000015 EUR |" in text
+    assert "473 gCO₂e/kWh (World, assumed), PUE 1" in text
+    assert text.index("## By channel") < text.index("## Carbon and cost")
+    assert "- No country was named." in text
 
 
 def test_markdown_of_grades():

@@ -176,7 +176,7 @@ def test_a_clock_that_is_not_ours_is_refused_or_measured(ahead_s, clock, tmp_pat
 
 @pytest.mark.parametrize(
     ("behind_s", "options"),
-    [(0.1, {}), (3.0, {"offset_s": "auto"}), (3.0, {"offset_s": -3.0}), (3.0, {"late_s": 8})],
+    [(0.05, {}), (3.0, {"offset_s": "auto"}), (3.0, {"offset_s": -3.0}), (3.0, {"late_s": 8})],
 )
 def test_a_clock_that_is_behind_ours_must_be_known(behind_s, options, clock, tmp_path):
     """It looks like rows that come late, of which it would be the right time."""

@@ -16,6 +16,7 @@ from greenai_core import (
     TrainingResult,
 )
 
+from .after_joules import HEAD, footprint_cells, footprint_notes, grade_notes
 from .rows import Row, command_line, rows
 
 TITLES = {
@@ -57,6 +58,7 @@ class MarkdownExporter(Exporter):
             lines += _table(COMMAND_HEAD, map(_command_cells, _commands(report)))
         lines += _epochs(all_rows)
         lines += _channels(all_rows)
+        lines += _footprints(report)
         lines += _advice(report)
         text = "\n".join([*lines, LEGEND, ""])
         # A file name that is no UTF-8 has characters that no encoder takes.
@@ -208,9 +210,9 @@ def _advice(report: Report) -> list[str]:
     for result in report.results:
         name = _name(result)
         advice += [f"{name}: {warning}" for warning in result.warnings]
-        if isinstance(result, CommandResult) and result.grade is not None:
-            steps = (*result.grade.reasons, result.grade.next_step)
-            advice += [f"{name}: {step}" for step in steps if step]
+        if isinstance(result, (CommandResult, InferenceResult)):
+            told = grade_notes(result.grade) + grade_notes(result.against_baseline)
+            advice += [f"{name}: {text}" for text in told]
     advice += [
         f"the profiler {skip.profiler} was left out: {skip.reason}. {skip.hint}".rstrip()
         for skip in report.skipped
@@ -218,6 +220,17 @@ def _advice(report: Report) -> list[str]:
     if not advice:
         return []
     return ["## To know", "", *(f"- {_text(line)}" for line in advice), ""]
+
+
+def _footprints(report: Report) -> list[str]:
+    cells = [
+        [_code(_name(report.results[int(index)])), *map(_text, row)]
+        for index, *row in footprint_cells(report, quantity)
+    ]
+    if not cells:
+        return []
+    notes = [f"- {_text(line)}" for line in footprint_notes(report)]
+    return ["## Carbon and cost", "", *_table(HEAD, cells), *notes, ""]
 
 
 def _name(result: CommandResult | ComparisonResult | InferenceResult | TrainingResult) -> str:

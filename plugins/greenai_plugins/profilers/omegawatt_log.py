@@ -44,7 +44,7 @@ AUTO_S = 3.0
 AUTO_MEAN_S = 0.05
 """Length of the means then, since when they were is known no better."""
 
-BEHIND_S = 0.2
+BEHIND_S = 0.1
 """The newest of the rows that ``wattmetre-read`` writes together is some hundredths old."""
 
 WATCHED_S = 1.5
@@ -143,8 +143,8 @@ class OmegawattLogProfiler(StreamProfiler):
         """Find the plugs, the period and the newest row.
 
         Raises:
-            PluginUnavailable: no log was given, there is none, it is not being written, or
-                its clock is not ours.
+            PluginUnavailable: no log was given, there is none, it is not being written, its
+                rows are never new, or its clock is not ours.
         """
         try:
             return self._connect()
