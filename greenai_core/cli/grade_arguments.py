@@ -107,7 +107,7 @@ def split(args: Sequence[str], values: Mapping[str, bool]) -> Words:
             return Words(tuple(args[:at]), _after_dashes(rest), rest)
         if word == "-" or not word.startswith("-"):
             rest = tuple(args[at:])
-            return Words(tuple(args[:at]), MODEL if model_format else kind_of(word), rest)
+            return Words(tuple(args[:at]), kind_of(word, model_format), rest)
         name = word.partition("=")[0] if word.startswith("--") else word[:2]
         attached = "=" in word if word.startswith("--") else len(word) > 2
         follows = values.get(name, False) and not attached
@@ -127,15 +127,20 @@ def _after_dashes(rest: Sequence[str]) -> str:
     return SCRIPT if path.suffix in PYTHON and path.is_file() and not executable else COMMAND
 
 
-def kind_of(target: str) -> str:
-    """Whether a target is a script, a notebook, or a model file."""
+def kind_of(target: str, model_format: bool = False) -> str:
+    """Whether a target is a script, a notebook, or a model file.
+
+    Args:
+        target: its path.
+        model_format: somebody said which format of models it has.
+    """
     path = Path(target)
     suffix = path.suffix.lower()
     if suffix == NOTEBOOK_SUFFIX:
         return NOTEBOOK
     if suffix in PYTHON or (path / "__main__.py").is_file():
         return SCRIPT
-    return MODEL if _is_model(path) else SCRIPT
+    return MODEL if model_format or _is_model(path) else SCRIPT
 
 
 def _is_model(path: Path) -> bool:

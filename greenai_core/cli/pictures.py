@@ -27,7 +27,7 @@ def files(flags: Mapping[str, Any]) -> dict[str, Path]:
         ConfigError: nothing can be written there.
         PluginNotFound: the exporter is not installed.
     """
-    wanted = [kind for kind in KINDS if flags[kind]]
+    wanted = [kind for kind in KINDS if flags[kind] is not None]
     for kind in wanted:
         registry.load(GROUP, kind)
     return {kind: check_file(flags[kind], f"--{kind}") for kind in wanted}

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
+from click.core import ParameterSource
+
 from greenai_core import environment, registry
 from greenai_core.errors import ConfigError, GradeError, GreenAIError
 from greenai_core.grading import Gradable
@@ -52,6 +55,8 @@ def service(judge: Judge, flags: Mapping[str, Any]) -> Service | None:
     url = flags["url"]
     if not judge.asks_a_service:
         given = [f for f in ("offline", "dry_run", "token_file", "ca_file") if flags[f]]
+        if from_command_line("url"):  # an address in the environment is no request
+            given.append("url")
         if given:
             flag = "--" + given[0].replace("_", "-")
             raise ConfigError(f"{flag} is for a grader that asks a service: give --grader web too")
@@ -105,6 +110,12 @@ def graded(
     if outcome.state == SENT and outcome.answer is not None:
         output.note(f"greenai: {service.sender.url} has answered")
     return judge.grade(measured, answer=outcome.answer)
+
+
+def from_command_line(option: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is ParameterSource.COMMANDLINE
 
 
 def _show(sender: Sender, run: Run, warnings: list[str]) -> None:

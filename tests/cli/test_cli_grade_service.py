@@ -6,6 +6,8 @@ the file ``busy``: 10 J above idle.
 
 import json
 import re
+import signal
+import time
 
 import psutil
 import pytest
@@ -121,6 +123,21 @@ def test_a_failing_service_leaves_exit_code_and_figures_alone(greenai, server, f
     synced = greenai("sync", *(["--rejected"] if rejected else []))
     assert synced.code == 0, synced.err
     assert "efficiency: A" in synced.out
+
+
+def test_ctrl_c_while_a_service_hangs_keeps_run_report_and_exit_code(spawn, server):
+    server.keep_failing("hang")
+    process = spawn(*GRADE, "--grader", "web", "--url", server.url, *UNITS, "s.py")
+    until = time.monotonic() + 60
+    while not server.requests and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 3, err
+    (result,) = read_report("g.json").results
+    assert result.net_energy_j.value == pytest.approx(10, abs=0.5)
+    assert "`greenai sync` sends the run" in " ".join(err.split())
+    assert len(Spool().waiting()[0]) == 1
 
 
 def test_a_service_that_is_not_there(greenai, simulated):

@@ -94,12 +94,25 @@ NONSENSE = {
     "--pid": (["0", "-1", "self", "4194305"], USAGE),
     "--read": (["nothing.csv", "a.tiny", ""], USAGE),
     "--from": (["1", "yesterday"], USAGE),
+    "--task": (["juggling", ""], USAGE),
+    "--baseline": (["keep", "save=", ""], USAGE),
+    "--label": (["a.tiny/x", "/proc/x", ""], USAGE),
+    "--badge": (["a.tiny/x", "/proc/x", ""], USAGE),
+    "--country": (["Atlantis", ""], USAGE),
+    "--carbon-intensity": (["-1", "0.3", "nan", "inf", "much"], USAGE),
+    "--pue": (["0.9", "-1", "nan", "inf", "many"], USAGE),
+    "--price": (["cheap", "3", "-1EUR", ""], USAGE),
+    "--url": (["zzz", "http://example.org", "https://example.org"], USAGE),
+    "--token-file": (["nothing"], USAGE),
+    "--ca-file": (["nothing"], USAGE),
 }
 """Values that cannot be meant, and the exit code. An unknown plugin is told as such, and
 data that are not there are the model's input."""
 
 ANYTHING = {
     "--unit": "any name will do",
+    "--hardware": "likewise",
+    "--module": "Python itself tells that there is none",
     "--load": "any command will do",
     "--optimizer": "what its names are the format says",
 }
