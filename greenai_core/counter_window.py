@@ -74,7 +74,8 @@ def _reading(
     if failure:
         return Reading(channel, None, reason=failure)
     if reads is not None:
-        known = window_between_edges(reads, begun_s, ended_s, period, channel.resolution_j)
+        # From edges the energy between any instants can be told: the work lies between the calls.
+        known = window_between_edges(reads, start_to, stop_from, period, channel.resolution_j)
         if known is not None and not says_nothing(known):
             return _stamped(channel, known.energy_j, known.budget, start, stop, duration)
     silence = stop_to - max(moved, start_from)
