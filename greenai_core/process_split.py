@@ -84,7 +84,7 @@ def split(pool: Pool, rows: Sequence[Row]) -> EnergySplit:
     rows = merged(rows)
     busy_s = math.fsum(row.busy_s for row in rows)
     idle_j = _idle_energy(pool, busy_s)
-    above_j = pool.energy_j - idle_j
+    above_j = max(pool.energy_j - idle_j, 0.0)  # rounding can make it less
     shares = [_share(pool, row, above_j, busy_s) for row in rows]
     return EnergySplit(
         component=pool.component,
@@ -102,7 +102,7 @@ def _idle_energy(pool: Pool, busy_s: float) -> float:
         return pool.energy_j
     if pool.idle_j is not None:
         return min(pool.idle_j, pool.energy_j)
-    return pool.energy_j * pool.idle_s / (pool.idle_s + busy_s)
+    return min(pool.energy_j * pool.idle_s / (pool.idle_s + busy_s), pool.energy_j)
 
 
 def _share(pool: Pool, row: Row, above_j: float, busy_s: float) -> ProcessShare:

@@ -23,6 +23,10 @@ LETTERS = "ABCDEFG"
 fingerprint = scale_fingerprint
 
 
+LARGEST_J, FEWEST_UNITS = 1e60, 1e-60
+"""Nothing ever took as much, nor was as little of a unit; such numbers are mistakes."""
+
+
 class ScaleGrader(Grader):
     """A letter from A to G by net energy per functional unit.
 
@@ -108,7 +112,7 @@ def _refusals(measured: Gradable, scale: Scale | None) -> list[str]:
     found = []
     if measured.units is None or measured.unit is None:
         found.append("no functional unit: say how many with --units 1000 --unit image")
-    elif not math.isfinite(measured.units) or measured.units <= 0:
+    elif not math.isfinite(measured.units) or measured.units < FEWEST_UNITS:
         found.append(f"{measured.units} units are no number to divide by")
     if scale is None:
         found.append("no reference: name a scale with --scale FILE")
@@ -155,7 +159,7 @@ def _energy_refusals(net: Figure | None) -> list[str]:
         ]
     if not net.low <= net.value <= net.high:
         return ["the net energy lies outside its own interval"]
-    return []
+    return [f"{net.high:.3g} J are more than anything used"] if net.high > LARGEST_J else []
 
 
 def _reasons(

@@ -158,7 +158,9 @@ class FollowedBoards(Telemetry, ProcessUtilisation, Profiler):
         """A program that multiplies matrices with PyTorch, where that is installed."""
         if importlib.util.find_spec("torch") is None:
             return None
-        return [sys.executable, "-m", "greenai_plugins.cuda_load", self._boards[channel.id].uuid]
+        board = self._boards.get(channel.id)  # the one on a module, too
+        uuid = board.uuid if board else channel.id.removeprefix("gpu:")
+        return [sys.executable, "-m", "greenai_plugins.cuda_load", uuid]
 
     def _choose(self, nvml: Any) -> list[Board]:
         chosen = choose(find_boards(nvml), self._gpus)
