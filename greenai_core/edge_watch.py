@@ -27,10 +27,6 @@ FASTEST_S = 0.005
 WATCH_SHARE = 0.01
 """Share of one core's time that watching may take, and half as much again around edges."""
 
-BETWEEN_S = 0.01
-"""Between moves that can be foreseen a counter is read for its power alone, this often:
-twice in the 20 ms after which a source tells another one."""
-
 LATE = 3
 """A move that has not come is looked for so many times as long as it may be off."""
 
@@ -181,7 +177,7 @@ class EdgeWatch:
         if move_s - off_s <= now_s <= move_s + LATE * off_s:
             # Some four reads find it; between moves there are fewer for it.
             return min(max(close, affordable / 3), period) * jitter
-        apart = min(max(BETWEEN_S, close, 2 * affordable), period) * jitter
+        apart = min(max(close, 2 * affordable), period) * jitter
         until_s = move_s - off_s - now_s
         return min(apart, until_s) if until_s > 0 else apart
 

@@ -150,10 +150,11 @@ def test_quick_counters_need_no_waiting():
 
 
 class CountsReads(SimulatedCounterProfiler):
-    reads = 0
+    reads, cost_s = 0, 0.0
 
     def read(self, channel):
         self.reads += 1
+        self.clock.lapse(self.cost_s)
         return super().read(channel)
 
 
@@ -173,6 +174,7 @@ def test_edges_that_can_be_foreseen_are_known_to_a_few_milliseconds_by_few_reads
     clock = VirtualClock(1.0)
     counter = replace(nvml_counter(Constant(200.0)), latch=Latch(0.1, 0.05, 0.033, 7))
     profiler = CountsReads(counters=[counter])
+    profiler.cost_s = 8e-5  # of which a hundredth of a core affords one each 8 ms
     with Session([profiler], clock=clock) as session:
         clock.sleep(5.0)
         before = profiler.reads
