@@ -55,7 +55,7 @@ def test_every_file_is_a_case_that_runs(benchmarks):
 def test_a_case_gives_figures(benchmarks, name):
     if (
         name == "nvml_window"
-        and importlib.import_module("greenai_core.testing.nvml").compiler() is None
+        and importlib.import_module("greenai_core.testing.c_library").compiler() is None
     ):
         pytest.skip("no C compiler")
     outcomes = importlib.import_module(f"cases.{name}").measure(scale=0.01)

@@ -244,7 +244,8 @@ def test_windows_are_as_many_as_planned_and_not_of_round_lengths(peers):
 def test_the_truth_is_the_same_for_gpu_and_cpu_shapes(peers, profile):
     """The GPU follows the profile in steps; over many periods both give the same mean."""
     scenes = peers("scenes")
-    from greenai_core.testing.nvml import NvmlSimulator, compiler
+    from greenai_core.testing.c_library import compiler
+    from greenai_core.testing.nvml import NvmlSimulator
 
     if compiler() is None:
         pytest.skip("no C compiler")

@@ -6,7 +6,6 @@ namespaces is changed.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
@@ -22,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from scenes import Scene
 
-from greenai_core.testing.nvml import LIBRARY, NvmlSimulator, compiler
+from greenai_core.errors import PluginUnavailable
+from greenai_core.testing.c_library import built, compiler
+from greenai_core.testing.nvml import LIBRARY, NvmlSimulator
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -236,16 +237,13 @@ def build_nvml() -> Path:
     Raises:
         MachineError: there is no C compiler, or it failed.
     """
-    folder = Path(tempfile.mkdtemp(prefix="greenai-peers-nvml-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    folder.chmod(0o755)
-    command = [str(compiler()), "-std=gnu11", "-O2", "-shared", "-fPIC", f"-I{NVML_SOURCES}"]
-    command += [f"-Wl,-soname,{LIBRARY}", "-o", str(folder / LIBRARY)]
-    command += [str(HERE / "nvml_more.c"), "-lm", "-lpthread"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise MachineError(f"the simulated GPU could not be built:\n{done.stderr}")
-    return folder
+    flags = f"-I{NVML_SOURCES}", f"-Wl,-soname,{LIBRARY}", "-lm", "-lpthread"
+    try:
+        library = built(HERE / "nvml_more.c", LIBRARY, "the simulated GPU", *flags)
+    except PluginUnavailable as error:
+        raise MachineError(str(error)) from error
+    library.parent.chmod(0o755)
+    return library.parent
 
 
 def _cpuinfo() -> str:

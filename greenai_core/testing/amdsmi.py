@@ -9,14 +9,11 @@ that the installed package looks up, and hands each call to Python::
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import functools
 import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +25,8 @@ from typing import Any
 from greenai_core.clock import SYSTEM_CLOCK, Clock
 from greenai_core.errors import PluginUnavailable
 
+from .c_library import built
 from .hardware import Latch
-from .nvml import compiler
 from .profiles import Constant, PowerProfile
 
 SUCCESS, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, NOT_INITIALISED = 0, 2, 10, 31, 32
@@ -221,27 +218,14 @@ def build_library() -> tuple[Path, tuple[str, ...]]:
     found = importlib.util.find_spec("amdsmi")
     if found is None or found.origin is None:
         raise PluginUnavailable("the package amdsmi is not installed", "pip install amdsmi")
-    cc = compiler()
-    if cc is None:
-        raise PluginUnavailable("no C compiler (cc, gcc, clang)", "sudo apt install gcc")
     wrapper = Path(found.origin).with_name("amdsmi_wrapper.py").read_text(encoding="utf-8")
     names = tuple(sorted(set(re.findall(r"_libraries\['libamd_smi.so'\]\.(\w+)", wrapper))))
-    folder = Path(tempfile.mkdtemp(prefix="greenai-amdsmi-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "lib").mkdir()
-    source = folder / "simulator.c"
     calls = (_CALL.format(name=name, index=index) for index, name in enumerate(names))
-    source.write_text(_HEAD + "".join(calls))
-    library = folder / "lib" / "libamd_smi.so"
-    done = subprocess.run(
-        [cc, "-shared", "-fPIC", "-o", str(library), str(source)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise PluginUnavailable(f"{cc} could not build the simulator:\n{done.stderr}")
-    return folder, names
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "simulator.c"
+        source.write_text(_HEAD + "".join(calls))
+        library = built(source, "lib/libamd_smi.so", "the simulator of AMD SMI")
+    return library.parents[1], names
 
 
 def _forget() -> None:

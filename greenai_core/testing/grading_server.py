@@ -17,11 +17,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
+
+from .http_answers import Answering
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -331,12 +333,10 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of those who do not trust the certificate, or hang up."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
+class _Handler(Answering):
     server: _Server
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  # the name that http.server looks for
         service = self.server.service
         received = self._received()
         service.requests.append(received)
@@ -376,14 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
             told = len(body) if fault == "half" else told
             self.close_connection = True
-        self.send_response(reply.status)
-        self.send_header("Content-Type", "application/json")
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        if reply.status != 204:
-            self.send_header("Content-Length", str(told))
-        self.end_headers()
-        self.wfile.write(body)
+        self.send(reply.status, body, reply.headers, length=told)
 
     def _drip(self) -> None:
         self.close_connection = True
@@ -391,6 +384,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         while not self.server.service.closed.wait(self.server.service.drip_s):
             self.wfile.write(b" ")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the tests look at ``requests``."""

@@ -13,16 +13,13 @@ process::
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import functools
 import itertools
 import math
 import mmap
 import os
-import shutil
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenai_core.clock import SYSTEM_CLOCK, Clock
-from greenai_core.errors import PluginUnavailable
 
+from .c_library import built
 from .clock import hold
 from .nvml_board import SimulatedBoard, configuration
 
@@ -61,11 +58,6 @@ _CLOCK = ctypes.CFUNCTYPE(ctypes.c_double)
 _SLEEP = ctypes.CFUNCTYPE(None, ctypes.c_double)
 
 
-def compiler() -> str | None:
-    """Path of a C compiler; None when there is none."""
-    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
-
-
 @functools.lru_cache(maxsize=1)
 def build_library() -> Path:
     """Build the library, once a process; it is removed when the process ends.
@@ -73,27 +65,9 @@ def build_library() -> Path:
     Raises:
         PluginUnavailable: there is no C compiler, or it failed.
     """
-    cc = compiler()
-    if cc is None:
-        raise PluginUnavailable(
-            "the NVML simulator is built when it is used, and no C compiler (cc, gcc, clang) "
-            "is on the PATH",
-            "Install one: sudo apt install gcc",
-        )
-    folder = Path(tempfile.mkdtemp(prefix="greenai-nvml-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    library = folder / LIBRARY
     source = Path(__file__).with_name("nvml_simulator.c")
-    command = [cc, "-std=gnu11", "-O2", "-shared", "-fPIC", f"-Wl,-soname,{LIBRARY}"]
-    done = subprocess.run(
-        [*command, "-o", str(library), str(source), "-lm", "-lpthread"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise PluginUnavailable(f"{cc} could not build the NVML simulator:\n{done.stderr}")
-    return library
+    flags = f"-Wl,-soname,{LIBRARY}", "-lm", "-lpthread"
+    return built(source, LIBRARY, "the NVML simulator", *flags)
 
 
 class NvmlSimulator:

@@ -11,25 +11,21 @@ clock, so whatever opens the counters runs unchanged, in any language::
 
 from __future__ import annotations
 
-import atexit
 import errno
 import functools
 import itertools
 import math
 import mmap
 import os
-import shutil
 import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenai_core.clock import SYSTEM_CLOCK
-from greenai_core.errors import PluginUnavailable
 
-from .nvml import compiler
+from .c_library import built
 from .power_pmu import CONFIGS, TYPES, PowerPmu
 
 if TYPE_CHECKING:
@@ -57,27 +53,9 @@ def build_library() -> Path:
     Raises:
         PluginUnavailable: there is no C compiler, or it failed.
     """
-    cc = compiler()
-    if cc is None:
-        raise PluginUnavailable(
-            "the simulator of perf_event_open is built when it is used, and no C compiler "
-            "(cc, gcc, clang) is on the PATH",
-            "Install one: sudo apt install gcc",
-        )
-    folder = Path(tempfile.mkdtemp(prefix="greenai-perf-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    library = folder / LIBRARY
     source = Path(__file__).with_name("perf_event_simulator.c")
-    command = [cc, "-std=gnu11", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(library)]
-    done = subprocess.run(
-        [*command, str(source), "-ldl", "-lpthread", "-lm"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise PluginUnavailable(f"{cc} could not build the perf_event simulator:\n{done.stderr}")
-    return library
+    flags = "-Wall", "-ldl", "-lpthread", "-lm"
+    return built(source, LIBRARY, "the simulator of perf_event_open", *flags)
 
 
 class PerfEventSimulator:

@@ -14,14 +14,14 @@ import math
 import re
 import threading
 from collections import deque
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from greenai_core.clock import SYSTEM_CLOCK, Clock
 
+from .http_answers import Answering
 from .profiles import Constant, PowerProfile
 
 if TYPE_CHECKING:
@@ -263,12 +263,10 @@ class _Server(ThreadingHTTPServer):
         self.meter = meter
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
+class _Handler(Answering):
     server: _Server
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  # the name that http.server looks for
         meter = self.server.meter
         meter.requests.append(self.path)
         fault = meter.next_fault()
@@ -281,36 +279,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._trickle(fault)
             return
         if not meter.opens("GET", self.headers.get("Authorization", "")):
-            self._send(401, b"", "text/plain", {"WWW-Authenticate": meter.challenge()})
+            self.send(401, b"", {"WWW-Authenticate": meter.challenge()}, kind="text/plain")
             return
         power = _BAD_POWER[fault] if fault in _BAD_POWER else meter.power_w(meter.clock.now())
         content = meter.answer(self.path, power)
         if fault in ("500", "503"):
-            self._send(int(fault), b"", "text/plain")
+            self.send(int(fault), b"", kind="text/plain")
         elif fault == "moved":
-            self._send(302, b"", "text/plain", {"Location": self.path})
+            self.send(302, b"", {"Location": self.path}, kind="text/plain")
         elif fault == "html":
-            self._send(200, b"<html><body>Please log in</body></html>", "text/html")
+            self.send(200, b"<html><body>Please log in</body></html>", kind="text/html")
         elif fault == "wrong":
-            self._send(200, b'{"relays": [], "uptime": 5}', "application/json")
+            self.send(200, b'{"relays": [], "uptime": 5}')
         elif (scripted := meter.scripted()) is not None:
-            self._send(200, scripted, "application/json")
+            self.send(200, scripted)
         elif content is None:
-            self._send(404, b"Not Found", "text/plain")
+            self.send(404, b"Not Found", kind="text/plain")
         else:
             body = json.dumps(content).encode()
-            self._send(200, body[: len(body) // 2] if fault == "half" else body, "application/json")
-
-    def _send(
-        self, status: int, body: bytes, kind: str, more: Mapping[str, str] | None = None
-    ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in (more or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+            self.send(200, body[: len(body) // 2] if fault == "half" else body)
 
     def _trickle(self, fault: str) -> None:
         self.close_connection = True
@@ -325,6 +312,3 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes([byte]))
             except OSError:
                 return  # the other end has had enough
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the tests look at ``requests``."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from greenai_core import LifecycleError, PluginUnavailable, PowerCapError
+from greenai_core.testing.c_library import compiler
 from greenai_core.testing.limiter_suite import LimiterConformance
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import SimulatedBoard
 from greenai_plugins.limiters.nvml import NvmlLimiter, may_administer
 

@@ -19,7 +19,7 @@ from greenai_core.testing import (
     VirtualClock,
 )
 from greenai_core.testing.amdsmi import NO_PERMISSION, NOT_FOUND
-from greenai_core.testing.nvml import compiler
+from greenai_core.testing.c_library import compiler
 from greenai_plugins import amd_boards
 from greenai_plugins.amd_boards import STEP_J, joules_and_step, watts_of
 from greenai_plugins.profilers import amdsmi as amdsmi_profilers

@@ -10,7 +10,7 @@ from fault_tables import EXACT, Case, Impossible, Table, cases, told
 from greenai_core import Session
 from greenai_core.testing import AmdSmiSimulator, SimulatedAmdBoard, VirtualClock
 from greenai_core.testing.amdsmi import NO_PERMISSION, NOT_FOUND
-from greenai_core.testing.nvml import compiler
+from greenai_core.testing.c_library import compiler
 from greenai_plugins.profilers.amdsmi import AmdSmiPowerProfiler
 
 WATTS = 400.0

@@ -9,7 +9,7 @@ from fault_tables import EXACT, Case, Impossible, Table, cases, told
 from simulated_boards import LIMIT_W, machine, old_board
 
 from greenai_core import Session
-from greenai_core.testing.nvml import compiler
+from greenai_core.testing.c_library import compiler
 from greenai_plugins.profilers.gpu_model import IDLE_SHARE, GpuModelProfiler
 
 pynvml = pytest.importorskip("pynvml")

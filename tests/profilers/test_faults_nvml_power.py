@@ -18,7 +18,7 @@ from nvml_faults import (
     tried,
 )
 
-from greenai_core.testing.nvml import compiler
+from greenai_core.testing.c_library import compiler
 from greenai_core.testing.nvml_board import SimulatedBoard
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler
 

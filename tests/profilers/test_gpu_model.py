@@ -29,7 +29,7 @@ from greenai_core.testing import (
     rapl_counter,
 )
 from greenai_core.testing import SimulatedCounterProfiler as Simulated
-from greenai_core.testing.nvml import compiler
+from greenai_core.testing.c_library import compiler
 from greenai_plugins.profilers.gpu_model import ERROR, IDLE_SHARE, GpuModelProfiler
 from greenai_plugins.profilers.gpu_table import BOARDS, find_board
 from greenai_plugins.profilers.modelled import ModelledProfiler

@@ -17,7 +17,8 @@ from greenai_core import (
     Reading,
 )
 from greenai_core.testing import VirtualClock
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import Pulses, SimulatedBoard
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler, NvmlProfiler
 

@@ -13,7 +13,8 @@ from greenai_core import (
     Profiler,
 )
 from greenai_core.testing import VirtualClock
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import SimulatedBoard
 from greenai_plugins import nvml_boards
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler, NvmlProfiler

@@ -14,7 +14,8 @@ from greenai_core import (
     Telemetry,
 )
 from greenai_core.testing import VirtualClock
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import Pulses, SimulatedBoard
 from greenai_core.testing.profiler_suite import CounterConformance, PowerConformance
 from greenai_core.testing.telemetry_suite import TelemetryConformance

@@ -13,7 +13,8 @@ import pytest
 from greenai_core import LifecycleError, Profiler, Session
 from greenai_core.run_costs import sensor_notes
 from greenai_core.testing import VirtualClock
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import Pulses, SimulatedBoard
 from greenai_plugins.profilers.nvml import (
     GAIN_UNCERTAINTY,

@@ -16,7 +16,8 @@ import pytest
 
 from greenai_core import Profiler, Session
 from greenai_core.testing import Constant, SimulatedCounterProfiler, VirtualClock, rapl_counter
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import NOT_SUPPORTED, SimulatedBoard
 from greenai_plugins.nvml_boards import Board
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler, NvmlProfiler

@@ -9,7 +9,8 @@ import pytest
 
 from greenai_core import LifecycleError, ProcessUtilisation, ReadingError
 from greenai_core.testing import VirtualClock
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import SimulatedBoard
 from greenai_plugins.profilers.nvml import NvmlPowerProfiler, NvmlProfiler
 

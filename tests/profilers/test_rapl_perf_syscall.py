@@ -17,7 +17,7 @@ import time
 import pytest
 
 from greenai_core.testing import PerfEventSimulator, PowerPmu
-from greenai_core.testing.nvml import compiler
+from greenai_core.testing.c_library import compiler
 from greenai_plugins.profilers.rapl_perf_event import ATTR, count, open_event
 
 pytestmark = pytest.mark.skipif(

@@ -16,7 +16,8 @@ import pytest
 from greenai_core import PluginUnavailable
 from greenai_core.testing import VirtualClock
 from greenai_core.testing import nvml as simulation
-from greenai_core.testing.nvml import NvmlSimulator, compiler
+from greenai_core.testing.c_library import compiler
+from greenai_core.testing.nvml import NvmlSimulator
 from greenai_core.testing.nvml_board import Pulses, SimulatedBoard
 
 pynvml = pytest.importorskip("pynvml")
