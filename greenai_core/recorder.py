@@ -182,8 +182,11 @@ class Recorder:
             if "progress" in word:
                 told(word["progress"])
 
-    def stop(self) -> Summary:
+    def stop(self, reason: str = "") -> Summary:
         """End the recording with a last row.
+
+        Args:
+            reason: what it says of why it ended; that it was stopped, if empty.
 
         Returns:
             What became of it.
@@ -197,7 +200,7 @@ class Recorder:
         """
         if self._process is None:
             raise LifecycleError("the recorder was not started: call start() first")
-        self._send("stop")
+        self._send({"end": reason} if reason else "stop")
         deadline = time.monotonic() + END_S
         while True:
             word = self._word(max(deadline - time.monotonic(), 0.0))

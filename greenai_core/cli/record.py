@@ -201,7 +201,7 @@ def _with_command(program: tuple[str, ...], as_json: bool, flags: dict[str, Any]
     except child.CannotStartError as error:
         cannot = error
     try:
-        _stopped(recorder)
+        _stopped(recorder, "the command ended" if cannot is None else "the command did not start")
         if recorder.summary is not None:
             output.note(ended(recorder.summary))
             _told(recorder.summary)
@@ -222,10 +222,10 @@ def _started(recorder: Recorder, progress: bool = False) -> Started:
         raise output.OutputError(str(error.strerror or error)) from error
 
 
-def _stopped(recorder: Recorder) -> None:
+def _stopped(recorder: Recorder, reason: str = "") -> None:
     """Stop it; what could not be written is told from its summary."""
     try:
-        recorder.stop()
+        recorder.stop(reason)
     except OSError:
         if recorder.summary is None:
             raise

@@ -29,6 +29,8 @@ def test_a_command_is_recorded_from_its_beginning_to_its_end(greenai, simulated)
     assert "rows in" in done.err
     assert "ticks missed" in done.err
     assert "cpu:0/package" in done.err
+    assert "ended because the command ended" in done.err
+    assert recorded.meta.end.reason == "the command ended"
 
 
 @pytest.mark.parametrize("code", [0, 3])

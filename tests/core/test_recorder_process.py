@@ -306,7 +306,7 @@ sys.stdin.readline()
     cpu = recorded.column("tree cpu_time [s]")
     cpu = cpu[np.isfinite(cpu)]
     assert (np.diff(cpu) >= 0).all()
-    assert cpu[-1] - cpu[0] > 0.15  # the child's, which has ended
+    assert cpu[-1] > 0.2  # the child's is kept, though it has ended
     assert np.nanmax(recorded.column("tree rss [B]")) > 2**20
 
 
