@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
+import sys
+import time
+import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +85,44 @@ def test_a_format_of_ones_own(tmp_path):
     model = names["model"]
     assert model.get_number_of_parameters() == 3
     assert model.run(np.ones((2, 3)))["y"].tolist() == [[1, 2, 3], [1, 2, 3]]
+
+
+@pytest.mark.torch
+def test_the_study_of_alexnet(tmp_path, monkeypatch, capsys):
+    """torchvision has no build for this machine; our AlexNet stands in for its own."""
+    networks = ROOT / "examples/studies/networks/alexnet.py"
+    monkeypatch.syspath_prepend(str(networks.parent))
+    spec = importlib.util.spec_from_file_location("alexnet_of_the_study", networks)
+    alexnet = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alexnet)
+    torchvision, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
+    torchvision.models = models
+    models.alexnet = alexnet.AlexNet
+    monkeypatch.setitem(sys.modules, "torchvision", torchvision)
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    monkeypatch.chdir(tmp_path)
+    exec(snippet("input_sizes", iters=("int(20/(u+1))", "3")), {})
+    for size in (112, 224):
+        for run in range(2):
+            folder = tmp_path / f"input_{size}" / f"run_{run}"
+            assert (folder / "power_metrics.json").exists()
+            assert len(np.loadtxt(folder / "latency.csv")) == 3
+            card = json.loads((folder / "model_summary.json").read_text())
+            assert card["total_params"] == 61_100_840
+    assert card["total_mult_adds"] == pytest.approx(0.714e9, rel=0.01)
+    assert "EXPERIMENT SUMMARY" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", ["EnergyMeasurementTool(", "AsynchronousMeasurementTool("])
+def test_the_measuring_tools(tmp_path, monkeypatch, tool):
+    """This machine may have no sensor: then only the time is in the files."""
+    monkeypatch.chdir(tmp_path)
+    names = {"num_epochs": 2, "train": lambda: time.sleep(0.05), "test": lambda: None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        exec(snippet(tool), names)
+    (file,) = tmp_path.glob("test_*_tool.csv")
+    rows = [line.split(",") for line in file.read_text().splitlines()]
+    assert len(rows) >= 1
+    assert {len(row) for row in rows} == {3 if tool.startswith("Energy") else 8}
+    assert float(rows[-1][0]) > 0.04
