@@ -62,3 +62,49 @@ class Layered(Protocol):
 
     def calls(self, prepared: Any) -> tuple[LayerCall, ...]:
         """The uses of leaf layers in one forward pass on ``prepared``, in order."""
+
+
+@dataclass(frozen=True)
+class CallTime:
+    """One call of a layer in a watched pass.
+
+    Attributes:
+        layer: its name; empty for the model itself, which is the first.
+        parent: place of the call that it happened in, among the calls of the pass; None for
+            the model itself.
+        seconds: between its stamps, with all that was called inside.
+    """
+
+    layer: str
+    parent: int | None
+    seconds: float
+
+
+@runtime_checkable
+class TimedLayered(Layered, Protocol):
+    """Layers whose time in a pass can be told."""
+
+    def timed(self, prepared: Any, probes: int) -> tuple[CallTime, ...]:
+        """The calls of one pass on ``prepared``, in the order in which they begin.
+
+        Args:
+            prepared: see ``calls``.
+            probes: stamps at each end of a call, of which the outermost count; 0 for none
+                but those of the model itself. When this returns nothing of the pass is still
+                running, and nothing watches the model.
+        """
+
+
+@runtime_checkable
+class RepeatableLayered(Layered, Protocol):
+    """Layers that can be done several times inside a pass."""
+
+    def repeated(self, prepared: Any, layer: str, times: int) -> Callable[[], object]:
+        """A pass on ``prepared`` in which each call of one layer is done so many times.
+
+        Its outputs are those of a plain pass. Asynchronous as ``predict`` is.
+
+        Raises:
+            ModelError: this layer cannot be repeated, because it keeps a state or works in
+                place on what others need.
+        """

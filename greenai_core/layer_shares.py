@@ -1,0 +1,131 @@
+"""How long each layer takes, from passes that were watched; what watching cost is taken off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .abilities import CallTime
+from .errors import ModelError
+from .statistics import Vector
+
+ROOT = ""
+"""Name of the model itself among the calls of its layers."""
+
+INSIDE = 0.5
+"""Share of what watching a call costs that lies between its own two stamps: from none to all
+of it, so the middle; half the width of that range over √3 is its standard uncertainty."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Where the time of a pass goes.
+
+    Attributes:
+        layers: name of each call, in the order in which they begin; the model itself first.
+        seconds: of each, without the calls inside it.
+        u_seconds: standard uncertainty of each.
+        overhead_s: of a pass, outside the model itself.
+        pass_s: of a pass that nobody watched.
+        per_call_s: what watching one call costs.
+        watched_s: of a watched pass.
+        left_share: difference that is left between passes watched once and twice.
+        passes: that were watched.
+    """
+
+    layers: tuple[str, ...]
+    seconds: tuple[float, ...]
+    u_seconds: tuple[float, ...]
+    overhead_s: float
+    pass_s: float
+    per_call_s: float
+    watched_s: float
+    left_share: float
+    passes: int
+
+
+def shares_of(
+    passes: Sequence[Sequence[CallTime]],
+    watched_s: Sequence[float],
+    twice_s: Sequence[float],
+    plain_s: Sequence[float],
+    work_s: Sequence[float],
+) -> Shares:
+    """The time of each call.
+
+    Medians over the passes stand for a pass: what disturbs one pass is in no layer's time.
+
+    Args:
+        passes: the calls of each watched pass.
+        watched_s: length of each of these.
+        twice_s: of passes in which each call was stamped twice as often.
+        plain_s: of passes in which no layer was watched.
+        work_s: of these with all that comes around the model. Passes of all four kinds took
+            turns.
+
+    Raises:
+        ModelError: the passes went through different layers.
+        ValueError: no passes of one kind.
+    """
+    if not (passes and twice_s and plain_s and work_s):
+        raise ValueError("passes of each kind are needed: plain, watched, watched twice, work")
+    names = tuple(call.layer for call in passes[0])
+    parents = [call.parent for call in passes[0]]
+    for other in passes:
+        if tuple(call.layer for call in other) != names:
+            raise ModelError(
+                "this model goes through different layers from one pass to the next, so a layer "
+                "has no time of its own. Give it one fixed input, or measure it as a whole with "
+                "`greenai bench`"
+            )
+    inclusive = np.array([[call.seconds for call in one] for one in passes])
+    model_s, once_s, double_s, whole_s = (
+        float(np.median(s)) for s in (plain_s, watched_s, twice_s, work_s)
+    )
+    # The model itself is stamped in plain passes too.
+    cost = max((once_s - model_s) / max(len(names) - 1, 1), 0.0)
+    inside = _calls_inside(parents)
+    corrected = inclusive - cost * (inside + INSIDE)
+    corrected[:, 0] = inclusive[:, 0] - cost * inside[0]
+    exclusive = corrected.copy()
+    for at, parent in enumerate(parents):
+        if parent is not None:
+            exclusive[:, parent] -= corrected[:, at]
+    seconds = np.maximum(np.median(exclusive, axis=0), 0.0)
+    noise = _u_median(exclusive)
+    # The share of its own cost that a call sees is not known; neither is that of its children.
+    children = np.bincount([p for p in parents if p is not None], minlength=len(names))
+    unsure = cost * (1 + children) * INSIDE / math.sqrt(3)
+    overhead = max(whole_s - model_s, 0.0)
+    expected = model_s + 2 * (once_s - model_s)
+    return Shares(
+        layers=names,
+        seconds=tuple(map(float, seconds)),
+        u_seconds=tuple(map(float, np.hypot(noise, unsure))),
+        overhead_s=overhead,
+        pass_s=model_s + overhead,
+        per_call_s=cost,
+        watched_s=once_s + overhead,
+        left_share=abs(double_s - expected) / model_s if model_s else 0.0,
+        passes=len(passes),
+    )
+
+
+def _calls_inside(parents: Sequence[int | None]) -> Vector:
+    """How many calls happened within each, at any depth."""
+    inside = np.zeros(len(parents))
+    for at in range(len(parents) - 1, -1, -1):
+        parent = parents[at]
+        if parent is not None:
+            inside[parent] += 1 + inside[at]
+    return inside
+
+
+def _u_median(values: Vector) -> Vector:
+    """Standard uncertainty of the median of each column: 1.2533 σ/√n, σ from the MAD."""
+    spread = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
+    result: Vector = 1.2533 * 1.4826 * spread / math.sqrt(len(values))
+    return result
