@@ -34,6 +34,32 @@ class Closure:
     u_parts: tuple[float, ...]
 
 
+def _shares(residual: float, parts: Sequence[float], u_parts: Sequence[float]) -> list[float]:
+    """What share of the residual each part takes; none is taken below nothing."""
+    free = set(range(len(parts)))
+    shares = [0.0] * len(parts)
+    left = residual
+    while free:
+        weights = {at: u_parts[at] ** 2 for at in free}
+        if math.fsum(weights.values()) == 0.0:
+            weights = {at: abs(parts[at]) for at in free}
+        scale = math.fsum(weights.values())
+        if scale == 0.0:
+            weights, scale = dict.fromkeys(free, 1.0), float(len(free))
+        below = [at for at in free if left < 0 and 0 <= parts[at] < -left * weights[at] / scale]
+        if not below or len(below) == len(free):
+            for at in free:
+                shares[at] = left * weights[at] / scale / residual if residual else 0.0
+            if not residual:
+                return [weights.get(at, 0.0) / scale for at in range(len(parts))]
+            return shares
+        for at in below:
+            shares[at] = -parts[at] / residual
+            left += parts[at]
+            free.remove(at)
+    return shares
+
+
 def close(
     whole: float, u_whole: float, parts: Sequence[float], u_parts: Sequence[float]
 ) -> Closure:
@@ -43,7 +69,7 @@ def close(
     add up to the whole (Lira, *Evaluating the Measurement Uncertainty*, 2002, ch. 6); the
     whole keeps its value. What was added to a part is in its uncertainty, so that a residual
     that is no noise makes the figures wider and not merely different. Parts without any
-    uncertainty share by their size.
+    uncertainty share by their size; no part is taken below nothing.
 
     Args:
         whole: measured by itself; its unit is that of all others.
@@ -57,20 +83,13 @@ def close(
     if not parts or len(parts) != len(u_parts):
         raise ValueError(f"{len(parts)} parts with {len(u_parts)} uncertainties")
     residual = whole - math.fsum(parts)
-    weights = [u * u for u in u_parts]
-    variance = math.fsum(weights)
-    if variance == 0.0:
-        weights = [abs(part) for part in parts]
-        if math.fsum(weights) == 0.0:
-            weights = [1.0] * len(parts)
-    scale = math.fsum(weights)
-    shares = [weight / scale for weight in weights]
-    u_residual = math.sqrt(variance + u_whole * u_whole)
+    shares = _shares(residual, parts, u_parts)
+    u_residual = math.sqrt(math.fsum(u * u for u in u_parts) + u_whole * u_whole)
     # What an adjustment by least squares leaves: the part's own variance less what the
     # condition tells of it, and its share of the variance of the whole.
     u_closed = [
         math.sqrt(
-            max(u * u - share * u * u, 0.0) + (share * u_whole) ** 2 + (share * residual) ** 2
+            max(u * u * (1.0 - share), 0.0) + (share * u_whole) ** 2 + (share * residual) ** 2
         )
         for u, share in zip(u_parts, shares, strict=True)
     ]

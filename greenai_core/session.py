@@ -29,6 +29,9 @@ from .evaluation import MeasurementInterrupted
 from .host_telemetry import HostTelemetry
 from .inputs import InputOptions
 from .kept_runs import Kept, KeptRun
+from .layer_evaluation import inference_layers
+from .layer_results import LayersResult
+from .layers import LayerSettings
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
 from .model_factory import opened
@@ -321,6 +324,41 @@ class Session:
                 progress,
                 self._keep,
                 idle_s,
+            )
+
+    def evaluate_layers(
+        self,
+        model: DLLibrary | str | os.PathLike[str],
+        data: Any = None,
+        *,
+        options: InputOptions | None = None,
+        settings: LayerSettings | None = None,
+        progress: Progress = lambda share, text: None,
+    ) -> LayersResult:
+        """Energy and time of one inference, layer by layer.
+
+        Args:
+            model: see ``evaluate_inference``.
+            data: likewise.
+            options: likewise.
+            settings: how layers are measured, and when to stop.
+            progress: told the share done and a word on the state.
+
+        Raises:
+            ModelError: the model cannot be run on these data, or its layers cannot be told
+                apart; the message says why.
+        """
+        with opened(model) as library:
+            library.load()
+            inputs = library.make_inputs(data, options or InputOptions())
+            return inference_layers(
+                library,
+                library.prepare(inputs),
+                evaluation.describe(library, inputs, samples(inputs)),
+                self.sources,
+                self.clock,
+                settings or LayerSettings(),
+                progress,
             )
 
     def _keep(self, kept: Kept) -> None:

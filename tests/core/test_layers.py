@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from greenai_core import ModelError, Session
 from greenai_core.abilities import CallTime, Layer, LayerCall
@@ -319,6 +321,28 @@ def test_closing_exact_parts_shares_by_size():
     assert close(3.0, 0.0, [0.0, 0.0], [0.0, 0.0]).parts == pytest.approx((1.5, 1.5))
     with pytest.raises(ValueError, match="parts"):
         close(1.0, 0.0, [], [])
+
+
+def test_closing_takes_no_part_below_nothing():
+    """The sums of rows that were measured on a busier machine than the whole was."""
+    closed = close(1.0, 0.01, [0.1, 2.0, 0.5], [1.0, 0.3, 0.1])
+    assert closed.residual == pytest.approx(-1.6)
+    assert closed.flagged
+    assert closed.parts[0] == pytest.approx(0.0, abs=1e-12)
+    assert min(closed.parts) >= -1e-12
+    assert sum(closed.parts) == pytest.approx(1.0)
+    assert closed.u_parts[1] > 1.0, "what was taken is in the uncertainty"
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e3), st.floats(0, 1e2)), min_size=1, max_size=8),
+    st.floats(0.01, 1e3),
+)
+def test_closed_parts_always_add_up(rows, whole):
+    closed = close(whole, 0.1, [part for part, _ in rows], [u for _, u in rows])
+    assert sum(closed.parts) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+    assert min(closed.parts) >= -1e-9 * max(whole, 1e3)
+    assert all(np.isfinite(closed.u_parts))
 
 
 def test_closed_uncertainties_are_those_of_simulated_adjustments():

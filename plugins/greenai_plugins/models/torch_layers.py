@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from greenai_core import Layer, LayerCall
+from greenai_core import CallTime, Layer, LayerCall
 
+from . import torch_layer_context, torch_layer_times, torch_macs
 from .torch_runtime import Feed
 
 
@@ -70,6 +71,31 @@ class TorchLayered:
                 calls.append(LayerCall(use.name, index[use.name], replay))
                 index[use.name] += 1
         return tuple(calls)
+
+    def timed(self, prepared: Any, probes: int) -> tuple[CallTime, ...]:
+        """The calls of one pass; see ``greenai_core.TimedLayered``.
+
+        Raises:
+            ModelError: hooks cannot watch this network.
+        """
+        device = next((p.device for p in self._module.parameters()), None)
+        return torch_layer_times.timed(
+            self._module, lambda: self._predict(prepared), device, probes
+        )
+
+    def macs(self, prepared: Any) -> Mapping[str, int]:
+        """Multiply-accumulates of one pass by layer, as far as they can be counted."""
+        return torch_macs.by_layer(self._module, prepared) if isinstance(prepared, Feed) else {}
+
+    def repeated(self, prepared: Any, layer: str, times: int) -> Callable[[], object]:
+        """A pass in which one layer is done several times; see ``RepeatableLayered``.
+
+        Raises:
+            ModelError: this layer cannot be repeated.
+        """
+        return torch_layer_context.repeated(
+            self._module, lambda: self._predict(prepared), layer, times
+        )
 
 
 @contextmanager

@@ -54,6 +54,42 @@ def count(module: Any, feed: Feed) -> tuple[int | None, str]:
     return counter.get_total_flops() // FLOPS_PER_MAC, ""
 
 
+def by_layer(module: Any, feed: Feed) -> dict[str, int]:
+    """Multiply-accumulates of one inference in each layer, without those of layers inside it.
+
+    Args:
+        module: in evaluation mode, on its device.
+        feed: its prepared inputs.
+
+    Returns:
+        by the name of the layer; empty where they cannot be counted.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False, custom_mapping=_more_operators())
+    try:
+        with torch.no_grad(), _without_shortcuts(), _noting() as seen, counter:
+            module(*feed.args, **feed.kwargs)
+    except Exception:  # noqa: BLE001  # a network's own code may raise anything; nothing is counted
+        return {}
+    if any(_multiplies(name) for name in seen):
+        return {}
+    counts = counter.get_flop_counts()
+    whole = type(module).__name__
+    inside = {
+        name: sum(counts.get(f"{whole}.{name}", {}).values()) // FLOPS_PER_MAC
+        for name, _ in module.named_modules()
+        if name
+    }
+    own = dict(inside)
+    for name, macs in inside.items():
+        parent = name.rpartition(".")[0]
+        if parent:
+            own[parent] -= macs
+    return own
+
+
 def _multiplies(name: str) -> bool:
     space = name.partition(".")[0]
     if space not in ("aten", "prim", "prims"):

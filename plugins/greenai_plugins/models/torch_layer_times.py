@@ -1,0 +1,175 @@
+"""How long the layers of a PyTorch network take in a pass, stamped by hooks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenai_core import CallTime, ModelError
+
+PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
+"""Wrappers that run a network in several threads or processes at once."""
+
+
+@dataclass
+class _Call:
+    """A call that is under way or done; stamps are seconds, or events of the device."""
+
+    layer: str
+    parent: int | None
+    began: Any
+    ended: Any = None
+
+
+@dataclass
+class Watched:
+    """The calls of the passes that were watched, in the order in which they began."""
+
+    calls: list[_Call] = field(default_factory=list)
+    _open: list[int] = field(default_factory=list)
+
+    def begin(self, layer: str, stamp: Any) -> None:
+        """A call begins inside the one that is open."""
+        self.calls.append(_Call(layer, self._open[-1] if self._open else None, stamp))
+        self._open.append(len(self.calls) - 1)
+
+    def end(self, stamp: Any) -> None:
+        """The innermost call ends."""
+        self.calls[self._open.pop()].ended = stamp
+
+    def times(self, seconds: Callable[[Any, Any], float]) -> tuple[CallTime, ...]:
+        """What was watched; calls that did not end, because of an exception, are left out."""
+        return tuple(
+            CallTime(call.layer, call.parent, seconds(call.began, call.ended))
+            for call in self.calls
+            if call.ended is not None
+        )
+
+
+class LayerClock:
+    """Stamps on the clock of the device that a network is on.
+
+    Args:
+        device: of PyTorch.
+    """
+
+    def __init__(self, device: Any) -> None:
+        self._events = getattr(device, "type", "") == "cuda"
+        self._device = device
+
+    def stamp(self) -> Any:
+        """Now: on a GPU an event in the stream, which waits for nothing."""
+        if not self._events:
+            return time.perf_counter()
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds(self, began: Any, ended: Any) -> float:
+        """Between two stamps; on a GPU after a synchronisation."""
+        if not self._events:
+            return float(ended - began)
+        return float(began.elapsed_time(ended)) / 1000.0
+
+    def synchronize(self) -> None:
+        """Wait until nothing is running on the device."""
+        if self._events:
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
+
+def refuse_what_cannot_be_watched(network: Any) -> None:
+    """Return if hooks see each layer of the network, and each once.
+
+    Raises:
+        ModelError: they do not; the message says what to do.
+    """
+    for module in network.modules():
+        kind = type(module).__name__
+        if kind == "OptimizedModule":
+            raise ModelError(
+                "this network was compiled (torch.compile), and what is compiled has no layers. "
+                "Measure the network that was given to torch.compile, whose layers are compiled "
+                "one by one then, or the compiled one as a whole"
+            )
+        if kind in PARALLEL:
+            raise ModelError(
+                f"this network runs in several places at once ({kind}), where hooks of one layer "
+                "are called from all of them. Measure its `.module` on one device"
+            )
+
+
+@contextmanager
+def watched(network: Any, clock: LayerClock, probes: int) -> Iterator[Watched]:
+    """While it lasts, calls of all layers are stamped; the hooks go away in any case.
+
+    Ours come before the user's own hooks and after them, so that what these do belongs to
+    the layer.
+
+    Args:
+        network: whose layers are watched.
+        clock: of its device.
+        probes: stamps at each end of a call, of which the outermost count; 0: only the
+            network itself is stamped, once.
+    """
+    record = Watched()
+    handles: list[Any] = []
+    once = max(probes, 1)
+
+    def before(name: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any) -> None:
+            record.begin(name, clock.stamp())
+            for _ in range(once - 1):
+                clock.stamp()
+
+        return hook
+
+    def after(module: Any, args: Any, output: Any) -> None:
+        for _ in range(once - 1):
+            clock.stamp()
+        record.end(clock.stamp())
+
+    try:
+        for name, module in network.named_modules():
+            if probes or not name:
+                handles.append(module.register_forward_pre_hook(before(name), prepend=True))
+                handles.append(module.register_forward_hook(after))
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def timed(
+    network: Any, run: Callable[[], object], device: Any, probes: int
+) -> tuple[CallTime, ...]:
+    """The calls of one pass, the network itself first.
+
+    Args:
+        network: whose layers are told apart.
+        run: one pass through it.
+        device: that it is on.
+        probes: see ``watched``.
+
+    Raises:
+        ModelError: the pass did not go through the network, or hooks cannot watch it.
+    """
+    refuse_what_cannot_be_watched(network)
+    clock = LayerClock(device)
+    clock.synchronize()
+    with watched(network, clock, probes) as record:
+        run()
+    clock.synchronize()
+    times = record.times(clock.seconds)
+    if not times or times[0].layer or any(call.parent is None for call in times[1:]):
+        raise ModelError(
+            "its layers are not called within one call of the network, so they have no place in "
+            "a pass"
+        )
+    return times
