@@ -57,10 +57,9 @@ class Emissions:
     def statements(self) -> tuple[str, ...]:
         """What has to be said beside the figure, a sentence each."""
         return (
-            f"Carbon intensity: {self.intensity.statement}.",
+            f"{self.intensity.statement}.",
             _pue_statement(self.pue, self.pue_assumed),
-            "The interval is that of the joules; how far the carbon intensity is off is not "
-            "known and not in it.",
+            "Interval: of the joules alone.",
             *_warnings(self.energy_j),
         )
 
@@ -89,10 +88,9 @@ class SoftwareCarbonIntensity:
     def statements(self) -> tuple[str, ...]:
         """What has to be said beside the figure, a sentence each."""
         embodied = (
-            "M, the emissions of making the hardware, was not given and is not in it: do not "
-            "compare it with a figure that contains M."
+            "SCI without making the hardware: M was not given."
             if self.embodied_gco2e is None
-            else f"It contains {self.embodied_gco2e:.4g} gCO2e for making the hardware (M, given)."
+            else f"SCI with {self.embodied_gco2e:.4g} gCO2e for making the hardware (M, as given)."
         )
         return (embodied, *self.operational.statements)
 
@@ -122,7 +120,7 @@ class Cost:
         return (
             f"Price: {self.price_per_kwh:g} {self.currency}/kWh, as given.",
             _pue_statement(self.pue, self.pue_assumed),
-            "The interval is that of the joules.",
+            "Interval: of the joules alone.",
             *_warnings(self.energy_j),
         )
 
@@ -269,21 +267,16 @@ def _with_pue(how: str, pue: float) -> str:
 
 def _pue_statement(pue: float, assumed: bool) -> str:
     if assumed:
-        return (
-            "PUE: 1, a workstation; none was given. In a data centre give that of the site "
-            f"(the mean of the industry was {INDUSTRY_PUE} in 2023)."
-        )
+        return f"PUE: 1, a workstation, assumed (mean of data centres in 2023: {INDUSTRY_PUE})."
     return f"PUE: {pue:g}, as given."
 
 
 def _warnings(energy: Figure) -> tuple[str, ...]:
     said = []
     if energy.low <= 0:
-        said.append(
-            "The energy is below the noise floor: its interval reaches 0, and so does this one."
-        )
+        said.append("Below the noise floor: the interval reaches 0.")
     if MODELLED in energy.method:
-        said.append("The energy is modelled, not measured, at least in part: an estimate.")
+        said.append("Estimated: the joules are modelled, at least in part.")
     return tuple(said)
 
 

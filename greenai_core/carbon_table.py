@@ -27,6 +27,8 @@ UNIT = "gCO2e/kWh"
 FILE = "carbon_intensity.json"
 
 WORLD = "World"
+GIVEN = "given"
+"""The region of a number that somebody stated."""
 _WORLD_NAMES = ("world", "global", "world average", "global average")
 
 HIGHEST = 5000.0
@@ -59,12 +61,19 @@ class CarbonIntensity:
 
     @property
     def statement(self) -> str:
-        """The figure in words, with its year, its source, and whether it was assumed."""
-        year = "year not stated" if self.year is None else str(self.year)
-        text = f"{self.gco2e_per_kwh:.4g} {UNIT} ({self.region}, {year}; {self.source})"
+        """The figure in words, with its year, whose it is, and whether it was assumed.
+
+        ``source`` tells the whole of it, with the publication.
+        """
+        whose = self.source
+        if self.region != GIVEN:
+            publication, _, licence = self.source.rpartition("; ")
+            whose = ", ".join(filter(None, [re.split(r"[,(]", publication)[0].strip(), licence]))
+        told = ", ".join(filter(None, [str(self.year or ""), whose]))
+        region = self.region
         if self.assumed:
-            text += ": no country was named, so this is the average of the world"
-        return text
+            region = "average of the world, assumed: no country was named"
+        return f"Carbon intensity: {self.gco2e_per_kwh:.4g} {UNIT}, {region} ({told})"
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ def given_carbon_intensity(
         )
     if not source.strip():
         raise ConfigError("a carbon intensity needs a source. Say in words where it comes from")
-    return CarbonIntensity(value, "given", None, None, year, source)
+    return CarbonIntensity(value, GIVEN, None, None, year, source)
 
 
 def checked_number(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import GradeError
@@ -21,15 +22,23 @@ class Diagnosis:
             or 1: what lies outside tells that a power is wrong.
         idle_share: share of the energy that idling would have cost.
         reasons: in words.
+        full_power_w: that was taken.
+        source: who tells it.
+        channels: that it is of; empty when nobody said.
     """
 
     scale: str
     utilisation: Figure
     idle_share: float | None
     reasons: tuple[str, ...]
+    full_power_w: float
+    source: str
+    channels: tuple[str, ...] = ()
 
 
-def diagnose(run_w: Figure, idle_w: Figure, full_w: float, source: str) -> Diagnosis:
+def diagnose(
+    run_w: Figure, idle_w: Figure, full_w: float, source: str, *, channels: Sequence[str] = ()
+) -> Diagnosis:
     """Utilisation of the power range and the idle share.
 
     Power of the run and of idle are by the same sensors, whose gain scales both, so it
@@ -40,6 +49,7 @@ def diagnose(run_w: Figure, idle_w: Figure, full_w: float, source: str) -> Diagn
         idle_w: idle power of the same channels, W.
         full_w: power of the same parts at full load, W.
         source: where ``full_w`` is from: a limit in force, a datasheet.
+        channels: ids of those that the powers are of.
 
     Raises:
         GradeError: a power is no number, or full power is not above idle.
@@ -66,7 +76,8 @@ def diagnose(run_w: Figure, idle_w: Figure, full_w: float, source: str) -> Diagn
         f"(P_run − P_idle) / (P_max − P_idle), P_max {full_w:.4g} W: {source}",
     )
     idle_share = idle_w.value / run_w.value if run_w.value > 0 else None
-    return Diagnosis(SCALE, figure, idle_share, _reasons(figure, idle_share, full_w, source))
+    reasons = _reasons(figure, idle_share, full_w, source)
+    return Diagnosis(SCALE, figure, idle_share, reasons, full_w, source, tuple(channels))
 
 
 def _half(figure: Figure) -> float:

@@ -39,7 +39,7 @@ def gradable(
         hardware_class: as scales name it.
 
     Raises:
-        GradeError: results of ``compare`` are ratios: nothing to grade.
+        GradeError: results of ``compare`` and of studies are no joules of one thing.
     """
     if isinstance(result, CommandResult):
         told = _of_window(result.gross, result.net_energy_j, units or result.units)
@@ -55,7 +55,10 @@ def gradable(
         told = _of_model(result, gross, net, units or result.model.batch_size, result.channels)
         input = _input(result)
     else:
-        raise GradeError("a comparison tells ratios, not joules of a unit: grade its models")
+        raise GradeError(
+            "only runs, inferences and training steps are graded, and this is a comparison or a "
+            "study: grade its models"
+        )
     return Gradable(
         net_energy_j=told.net_energy_j,
         gross_energy_j=told.gross_energy_j,

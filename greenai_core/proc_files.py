@@ -140,3 +140,26 @@ def _uptime(root: Path) -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(float(_read(f"{root}/uptime").split()[0]) / TICK_S)
     return None
+
+
+def descendants(pid: int, root: Path = PROC) -> set[int]:
+    """PIDs of the children of a process, their children, and so on.
+
+    Args:
+        pid: of the process.
+        root: where ``/proc`` is.
+    """
+    try:
+        processes = look(root).processes
+    except ReadingError:
+        return set()
+    children: dict[int, list[int]] = {}
+    for identity, times in processes.items():
+        children.setdefault(times.parent, []).append(identity.pid)
+    found: set[int] = set()
+    queue = [pid]
+    while queue:
+        new = [child for child in children.get(queue.pop(), []) if child not in found]
+        found.update(new)
+        queue += new
+    return found

@@ -11,7 +11,16 @@ from typing import Any
 from .errors import GradeError
 from .gradables import gradable
 from .grading import Gradable
-from .results import CommandResult, ComparisonResult, Figure, Report, Result
+from .program_names import program_name
+from .results import (
+    CommandResult,
+    ComparisonResult,
+    Figure,
+    LayersResult,
+    Report,
+    Result,
+    StudyResult,
+)
 from .scales import FACTORS, MEASURABLE, read_scale, scale_fingerprint
 
 DIGITS = 6
@@ -128,9 +137,13 @@ def _why(measured: Gradable) -> str:
 def _name(result: Result) -> str:
     """File name of the model or the program: where it lies is nobody's business."""
     if isinstance(result, CommandResult):
-        return PurePath(result.command[0]).name if result.command else "command"
+        return program_name(result.command)
     if isinstance(result, ComparisonResult):
         raise GradeError("a comparison tells ratios: build the scale from reports of bench")
+    if isinstance(result, StudyResult):
+        raise GradeError("a study tells medians: build the scale from the reports of its runs")
+    if isinstance(result, LayersResult):
+        raise GradeError("layers are parts of a model: build the scale from reports of bench")
     return PurePath(result.model.path).name
 
 

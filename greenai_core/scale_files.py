@@ -11,6 +11,9 @@ from .scales import Scale, read_scale
 
 SUFFIX = ".json"
 
+LARGEST_FILE = 1_000_000
+"""Characters; seven thousand references fit."""
+
 
 def built_in_scales() -> tuple[Scale, ...]:
     """The scales that greenai ships, by id.
@@ -36,7 +39,8 @@ def find_scale(name: str) -> Scale:
         if file == file_name(name):
             return _checked(name, text)
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        with Path(name).open(encoding="utf-8") as stream:
+            text = stream.read(LARGEST_FILE + 1)
     except UnicodeDecodeError as error:
         raise GradeError(f"the scale {name} cannot be read: it is not UTF-8") from error
     except (OSError, ValueError) as error:
@@ -46,6 +50,10 @@ def find_scale(name: str) -> Scale:
             f"the scale {name} cannot be read: {reason}. Give the path of a scale's file, or the "
             f"id of a built-in one ({known})"
         ) from error
+    if len(text) > LARGEST_FILE:
+        raise GradeError(
+            f"the scale {name} is no scale: it is longer than {LARGEST_FILE} characters"
+        )
     return _checked(name, text)
 
 

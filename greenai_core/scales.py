@@ -34,6 +34,8 @@ ENOUGH_REFERENCES = 7
 """Below this many references a scale is provisional: their median says too
 little of the extremes, so it gives neither A nor G."""
 
+MOST_REFERENCES = 10**9
+
 TIERS = ("measured", "estimated")
 ORIGINS = ("own", "cited")
 
@@ -41,6 +43,10 @@ RESERVED = ("self/", "util/", "legacy/")
 """Beginnings of ids that mean something else than a reference set."""
 
 LONGEST_ID = 200
+LONGEST_TEXT = 2000
+
+SMALLEST, LARGEST = 1e-60, 1e60
+"""Joules and ratios outside of these are mistakes, and would overflow."""
 
 MEDIAN_TOLERANCE = 1e-9
 """Relative; other programs may round the mean of two references otherwise."""
@@ -220,8 +226,23 @@ def _field(content: Mapping[str, Any], name: str) -> Any:
 def _words(content: Mapping[str, Any], name: str) -> str:
     value = _field(content, name)
     if not isinstance(value, str) or not value.strip():
-        raise GradeError(f"{name!r} of the scale is {value!r}, not a text")
-    return value
+        raise GradeError(f"{name!r} of the scale is {_shown(value)}, not a text")
+    return _plain(value, name, LONGEST_TEXT if name == "command" else LONGEST_ID)
+
+
+def _plain(text: str, name: str, longest: int) -> str:
+    """A text that steers no terminal and fills no page: scales come from strangers."""
+    if not text.isprintable() or len(text) > longest:
+        raise GradeError(
+            f"{name!r} of the scale is {_shown(text)}: at most {longest} printable characters"
+        )
+    return text
+
+
+def _shown(value: object) -> str:
+    """A value for a message, not longer than a line or two."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_ID else f"{text[:LONGEST_ID]}…"
 
 
 def _optional_words(content: Mapping[str, Any], name: str) -> str | None:
@@ -231,14 +252,14 @@ def _optional_words(content: Mapping[str, Any], name: str) -> str | None:
 def _one_of(content: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str | None:
     value = content.get(name)
     if value is not None and value not in choices:
-        raise GradeError(f"{name!r} of the scale is {value!r}, not {' or '.join(choices)}")
+        raise GradeError(f"{name!r} of the scale is {_shown(value)}, not {' or '.join(choices)}")
     return value
 
 
 def _texts(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(t, str) and t.strip() for t in value):
-        raise GradeError(f"{name!r} of the scale is {value!r}, not a list of texts")
-    return tuple(value)
+        raise GradeError(f"{name!r} of the scale is {_shown(value)}, not a list of texts")
+    return tuple(_plain(text, name, LONGEST_TEXT) for text in value)
 
 
 def _sources(content: Mapping[str, Any]) -> tuple[str, ...]:
@@ -286,20 +307,22 @@ def _scope(text: str) -> tuple[str, ...]:
 
 def _positive(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise GradeError(f"{name!r} of the scale is {value!r}, not a number")
+        raise GradeError(f"{name!r} of the scale is {_shown(value)}, not a number")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number) or number <= 0:
         raise GradeError(f"{name!r} of the scale is {number}, not a positive number")
+    if not SMALLEST <= number <= LARGEST:
+        raise GradeError(f"{name!r} of the scale is {number}, past all reason")
     return number
 
 
 def _count(content: Mapping[str, Any]) -> int:
     n = _field(content, "n")
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise GradeError(f"'n' of the scale is {n!r}, not a number of references")
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_REFERENCES:
+        raise GradeError(f"'n' of the scale is {_shown(n)}, not a number of references")
     return n
 
 

@@ -7,10 +7,13 @@ written beside its place, synced, renamed, and the folder is synced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,9 @@ REJECTED = "rejected"
 """Folder of the runs that a service refused; they are sent again only when asked for."""
 
 KEY = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+MOST_BYTES = 2**20
+"""No run is longer; it is a few hundred bytes."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,26 @@ class Spool:
         """Those that a service refused, and what is wrong with files that are none."""
         return _read_folder(self.folder / REJECTED)
 
+    @contextlib.contextmanager
+    def claim(self, entry: Entry) -> Iterator[bool]:
+        """Keep every other greenai from sending a run meanwhile.
+
+        Gives False where another one is sending it, or has: then leave it alone. The
+        claim ends with the process, however that ends.
+        """
+        try:
+            handle = _opened(entry.path)
+        except (FileNotFoundError, SchemaError):
+            yield False
+            return
+        except OSError:  # it was written or read before, so it is there: there is no lock for it
+            yield True
+            return
+        try:
+            yield _locked(handle) and _is_still_at(handle, entry.path)
+        finally:
+            os.close(handle)
+
     def remove(self, entry: Entry) -> None:
         """Forget a run that was sent; one that is gone already is no error.
 
@@ -104,7 +130,12 @@ class Spool:
         return moved
 
 
-def _write(entry: Entry) -> None:
+def _encoded(entry: Entry) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ConfigError: a figure is no number, or a text no text.
+    """
     content = {
         "schema_version": SCHEMA_VERSION,
         "grader": entry.grader,
@@ -114,11 +145,15 @@ def _write(entry: Entry) -> None:
     }
     try:
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-        encoded = (text + "\n").encode()
+        return (text + "\n").encode()
     except ValueError as error:
         raise ConfigError(
             f"a figure of the run is no number, so it is not kept: {error}"
         ) from error
+
+
+def _write(entry: Entry) -> None:
+    encoded = _encoded(entry)
     folder = entry.path.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, prefix=".")  # readable for its owner alone
@@ -146,7 +181,13 @@ def _sync_folder(folder: Path) -> None:
 
 def _read_folder(folder: Path) -> tuple[list[Entry], list[str]]:
     entries, problems = [], []
-    for path in sorted(folder.glob("[!.]*.json")):
+    try:
+        paths = sorted(p for p in folder.iterdir() if p.match("[!.]*.json"))
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [f"{folder} cannot be read: {error.strerror}. Nothing is known of its runs"]
+    for path in paths:
         try:
             entries.append(_read(path))
         except FileNotFoundError:
@@ -159,16 +200,84 @@ def _read_folder(folder: Path) -> tuple[list[Entry], list[str]]:
 
 
 def _read(path: Path) -> Entry:
-    data: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    text = _content(path).decode("utf-8")
+    data: Any = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(data, dict):
         raise SchemaError("it is no JSON object")
     if data.get("schema_version") != SCHEMA_VERSION:
-        raise SchemaError(f"its schema_version is {data.get('schema_version')!r}, not 1")
+        raise SchemaError(
+            f"its schema_version is {data.get('schema_version')!r}, not {SCHEMA_VERSION}. Send it "
+            "with the greenai that wrote it, or forget it"
+        )
     texts = [data.get(name) for name in ("grader", "url", "why")]
     if not all(isinstance(text, str) for text in texts):
         raise SchemaError("its grader, url or why is no text")
     grader, url, why = map(str, texts)
-    return Entry(from_json(Run, data.get("run"), "run"), grader, url, path, why)
+    run = from_json(Run, data.get("run"), "run")
+    if not KEY.fullmatch(run.key):
+        raise SchemaError("its key is none")
+    entry = Entry(run, grader, url, path, why)
+    _encoded(entry)
+    return entry
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file that nobody else can have written.
+
+    Else another user could choose the address that a token goes to.
+
+    Raises:
+        SchemaError: it is no such file.
+        OSError: it cannot be read.
+    """
+    with os.fdopen(_opened(path), "rb") as file:
+        told = os.fstat(file.fileno())
+        if not stat.S_ISREG(told.st_mode):
+            raise SchemaError("it is no regular file")
+        if os.name == "posix" and told.st_uid != os.geteuid():
+            raise SchemaError("it belongs to another user, who may send it")
+        if os.name == "posix" and told.st_mode & 0o022:
+            raise SchemaError("others may write it, and so choose where a token goes")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise SchemaError("it is too long for a run")
+    return content
+
+
+def _opened(path: Path) -> int:
+    """A handle of the file itself: links are not followed, pipes not waited for.
+
+    Raises:
+        SchemaError: it is a link.
+        OSError: it cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SchemaError("it is a link") from error
+        raise
+
+
+def _locked(handle: int) -> bool:
+    """Whether the file is locked now; where systems have no locks it passes for locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+    return True
+
+
+def _is_still_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
 
 
 def _refuse_constant(name: str) -> None:

@@ -10,15 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .errors import ConfigError, GradeError, ServiceError, ServiceRefused
+from .errors import (
+    ConfigError,
+    GradeError,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnreachable,
+    ServiceUntrusted,
+)
 from .grading import Grader
 from .runs import Run
 from .spool import Entry, Spool
 
-SENT, KEPT, REJECTED, LOST = "sent", "kept", "rejected", "lost"
+SENT, KEPT, REJECTED, LOST, TAKEN = "sent", "kept", "rejected", "lost", "taken"
 """What became of a run; see ``Outcome``."""
 
-DEADLINE_S = 120.0
+DEADLINE_S = 20.0
 """After so long a service is given up, however it keeps the line open."""
 
 
@@ -44,16 +51,20 @@ class Outcome:
     Attributes:
         state: ``sent``; ``kept`` in the spool, for ``greenai sync``; ``rejected``
             by the service for good; ``lost``: it could be written nowhere, and
-            so it was not sent either.
+            so it was not sent either; ``taken``: another greenai is sending it, or
+            has.
         answer: of the service; None unless sent.
         problem: why it was not sent; empty if it was.
         path: its file; None where there is none any more.
+        silent: no connection came about, or nothing was said in time, so that the
+            next run would fare no better.
     """
 
     state: str
     answer: Answer | None = None
     problem: str = ""
     path: Path | None = None
+    silent: bool = False
 
 
 class Sender(ABC):
@@ -136,14 +147,24 @@ def deliver(
     entry: Entry, sender: Sender, spool: Spool, *, deadline_s: float = DEADLINE_S
 ) -> Outcome:
     """Send a run that is in the spool, and move its file accordingly; does not raise."""
+    with spool.claim(entry) as mine:
+        if not mine:
+            return Outcome(TAKEN, problem="another greenai is sending it, or has")
+        return _delivered(entry, sender, spool, deadline_s)
+
+
+def _delivered(entry: Entry, sender: Sender, spool: Spool, deadline_s: float) -> Outcome:
     try:
         answer = _within(deadline_s, sender, entry.run)
-    except (ServiceRefused, GradeError) as error:
+    except GradeError as error:
         return _put_aside(entry, spool, str(error))
+    except ServiceRefused as error:
+        again = "`greenai sync --rejected` tries once more"
+        return _put_aside(entry, spool, f"{error}. {again}")
     except ServiceError as error:
-        return Outcome(
-            KEPT, problem=f"{error}. The run is kept for `greenai sync`", path=entry.path
-        )
+        problem = f"{error}. The run is kept for `greenai sync`"
+        silent = isinstance(error, (ServiceUnreachable, ServiceUntrusted))
+        return Outcome(KEPT, problem=problem, path=entry.path, silent=silent)
     except Exception as error:  # noqa: BLE001  # a fault of a plugin must not cost the run either
         problem = f"unexpected {type(error).__name__} of the grader {sender.grader}: {error}"
         return Outcome(KEPT, problem=problem, path=entry.path)
@@ -158,7 +179,7 @@ def deliver(
 def _put_aside(entry: Entry, spool: Spool, why: str) -> Outcome:
     try:
         moved = spool.reject(entry, why)
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         return Outcome(KEPT, problem=f"{why}; and it cannot be moved: {error}", path=entry.path)
     return Outcome(REJECTED, problem=why, path=moved.path)
 
@@ -178,23 +199,25 @@ def _within(deadline_s: float, sender: Sender, run: Run) -> Answer:
     socket. Whoever waits for it goes on; the thread ends with the program.
 
     Raises:
-        ServiceError: the time is over, or what ``send`` raises.
+        ServiceUnreachable: the time is over; else what ``send`` raises.
     """
     done: queue.Queue[_Result] = queue.Queue()
 
     def work() -> None:
         try:
             done.put(_Result(answer=sender.send(run)))
-        except BaseException as error:  # noqa: BLE001  # raised again by who waits
+        except BaseException as error:  # noqa: BLE001  # told by who waits
             done.put(_Result(error=error))
 
     threading.Thread(target=work, name="greenai-send", daemon=True).start()
     try:
-        result = done.get(timeout=deadline_s)
+        result = done.get(timeout=min(deadline_s, threading.TIMEOUT_MAX))
     except queue.Empty:
-        raise ServiceError(f"{sender.url} did not finish within {deadline_s:g} s") from None
-    if result.error is not None:
+        raise ServiceUnreachable(f"{sender.url} did not finish within {deadline_s:g} s") from None
+    if isinstance(result.error, Exception):
         raise result.error
+    if result.error is not None:  # such as SystemExit, which is not the plugin's to ask for
+        raise ServiceError(f"the grader {sender.grader} ended with {result.error!r}")
     if result.answer is None:
         raise ServiceError(f"the grader {sender.grader} gave no answer")
     return result.answer

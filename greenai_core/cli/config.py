@@ -41,6 +41,8 @@ class Settings:
         idle_time: how long idle is measured before and after a script, s.
         calibrations: ``auto`` for those that ``greenai calibrate`` keeps, ``none``,
             or the folder where they are kept.
+        grading_url: address of the service that ``--grader web`` asks; empty for none.
+        grading_timeout: how long a service is waited for, s.
         profiler: constructor options by profiler name.
     """
 
@@ -52,6 +54,8 @@ class Settings:
     out: str = "greenai-report"
     idle_time: float = 5.0
     calibrations: str = "auto"
+    grading_url: str = ""
+    grading_timeout: float = 20.0
     profiler: ProfilerOptions = field(default_factory=dict)
 
 
@@ -100,7 +104,12 @@ def configure(flags: Mapping[str, Any] | None = None) -> Configuration:
 
 def flag_name(key: str) -> str:
     """The flag that sets a key."""
-    special = {"profilers": "--profiler", "calibrations": "--no-calibration"}
+    special = {
+        "profilers": "--profiler",
+        "calibrations": "--no-calibration",
+        "grading_url": "--url",
+        "grading_timeout": "--timeout",
+    }
     return special.get(key, "--" + key.replace("_", "-"))
 
 
@@ -211,6 +220,11 @@ def _file_layer(path: Path, table: Mapping[str, Any]) -> _Layer:
             raise ConfigError(f"{path}: {key} = {value!r} is not a number of seconds")
         if key == "profilers" and not isinstance(value, list):
             raise ConfigError(f'{path}: profilers is not a list of names, like ["auto"]')
+    if path.name != "config.toml" and "grading_url" in table:
+        raise ConfigError(
+            f"{path}: grading_url decides who is told of your runs, and gets your token, so it is "
+            "not taken from a project's file. Give it with --url, or in your own config.toml"
+        )
     if path.name != "config.toml":
         _refuse_from_strangers(path, _tables(table.get("profiler", {}), str(path)))
     values = dict(table)
@@ -268,7 +282,10 @@ def _environment_layer() -> _Layer:
 
 # The values
 
-_TIMES = ("max_time", "min_time", "idle_time")
+LONGEST_WAIT_S = 86_400.0
+"""A day: timeouts of systems end somewhere."""
+
+_TIMES = ("max_time", "min_time", "idle_time", "grading_timeout")
 
 
 def _checked(key: str, raw: Any, origin: str) -> Any:
@@ -285,7 +302,10 @@ def _checked(key: str, raw: Any, origin: str) -> Any:
         if key == "device":
             return _device(raw)
         if key in _TIMES:
-            return _seconds(raw, least_open=key != "idle_time")
+            seconds = _seconds(raw, least_open=key != "idle_time")
+            if key == "grading_timeout" and seconds > LONGEST_WAIT_S:
+                raise ValueError("is longer than a day")  # one place adds key and origin
+            return seconds
         if not isinstance(raw, str) or not raw:
             raise ValueError("is not text")  # one place adds key and origin
     except ValueError as error:

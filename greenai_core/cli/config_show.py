@@ -59,7 +59,7 @@ def show(as_json: bool, **flags: Any) -> None:
 def values(configuration: Configuration) -> list[tuple[str, Any, str]]:
     """Name, value and origin of each setting, options of profilers included."""
     settings, origins = configuration.settings, configuration.origins
-    rows = [(key, getattr(settings, key), origins[key]) for key in keys()]
+    rows = [(key, public(key, getattr(settings, key)), origins[key]) for key in keys()]
     for name, table in settings.profiler.items():
         for option, value in table.items():
             key = f"profiler.{name}.{option}"

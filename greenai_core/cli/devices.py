@@ -12,7 +12,7 @@ from greenai_core import registry
 from greenai_core.calibration import Calibration, applied, calibrated
 from greenai_core.channels import Channel, joined_method
 from greenai_core.errors import GreenAIError, NoSensorError, PluginUnavailable
-from greenai_core.limiter import PowerLimit, PowerLimiter
+from greenai_core.limiter import ClockLimiter, PowerLimit, PowerLimiter
 from greenai_core.profiler import Profiler
 from greenai_core.results import AppliedCalibration, Skipped
 from greenai_core.selection import make
@@ -217,9 +217,10 @@ def _with_calibrations(profiler: ProfilerState, kept: Mapping[str, Calibration])
 
 
 def look_at_limiters() -> list[LimiterState]:
-    """Every registered limiter, with the limits that it reads."""
+    """Every registered limiter of power, with the limits that it reads."""
     loaded, broken = registry.load_all("greenai.limiters")
-    states = [_try_limiter(name, cls) for name, cls in loaded.items()]
+    power = {name: cls for name, cls in loaded.items() if not issubclass(cls, ClockLimiter)}
+    states = [_try_limiter(name, cls) for name, cls in power.items()]
     states += [LimiterState(name, BROKEN, str(error), "", ()) for name, error in broken.items()]
     return states
 

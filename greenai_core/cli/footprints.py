@@ -8,14 +8,11 @@ from typing import Any
 
 from greenai_core.carbon import emissions, energy_cost, software_carbon_intensity
 from greenai_core.carbon_table import CarbonIntensity, carbon_intensity, given_carbon_intensity
-from greenai_core.errors import ConfigError
+from greenai_core.errors import ConfigError, ReadingError
 from greenai_core.footprint import Footprint
 from greenai_core.results import Figure
 
 PRICE = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\D+?)\s*")
-
-OF_JOULES = ("The interval is that of the joules.",)
-"""Said of the cost, and said more fully of the grams before."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,9 @@ def footprint(
     units: float | None,
     unit: str | None,
     used: Rates,
+    warnings: list[str],
 ) -> Footprint | None:
-    """Carbon and cost of an energy; None where the energy is not known.
+    """Carbon and cost of an energy; None where they cannot be told.
 
     Args:
         gross: J.
@@ -84,9 +82,20 @@ def footprint(
         units: functional units that the energy was for.
         unit: name of one.
         used: what the joules are multiplied by.
+        warnings: why there are none is added: a measurement is not lost for it.
     """
     if gross is None:
         return None
+    try:
+        return _footprint(gross, net, units, unit, used)
+    except (ConfigError, ReadingError) as error:
+        warnings.append(f"no carbon: {error}")
+        return None
+
+
+def _footprint(
+    gross: Figure, net: Figure | None, units: float | None, unit: str | None, used: Rates
+) -> Footprint:
     total = emissions(gross, used.intensity, pue=used.pue)
     statements: list[str] = list(total.statements)
     more: dict[str, Any] = {"cost": None, "sci_gco2e_per_unit": None}
@@ -97,7 +106,7 @@ def footprint(
     if used.price_per_kwh is not None and used.currency is not None:
         cost = energy_cost(gross, used.price_per_kwh, used.currency, pue=used.pue)
         more["cost"] = cost.cost
-        statements += [text for text in cost.statements if text not in OF_JOULES]
+        statements += cost.statements
     return Footprint(
         emissions_gco2e=total.emissions_gco2e,
         net_emissions_gco2e=None

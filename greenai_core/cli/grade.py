@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from greenai_core.environment import machine_identity
-from greenai_core.errors import ReadingError
+from greenai_core.errors import GradeError, ReadingError
 from greenai_core.gradables import gradable
 from greenai_core.net import NetEnergy, as_figure, net_energy
 from greenai_core.net_channels import net_channels
-from greenai_core.results import CommandResult, Grade, WindowResult
+from greenai_core.power_ranges import power_range
+from greenai_core.results import ChannelNet, CommandResult, Diagnosis, Grade, WindowResult
 from greenai_core.session import Session
 from greenai_core.spans import Window
 
@@ -32,10 +33,12 @@ from . import (
     pictures,
     sensors,
     services,
+    unmeasured,
 )
 from .command_report import deliver
 from .config import Settings
 from .faults import Faults
+from .full_power import full_power
 from .judge import Judge
 from .measure import run_in
 from .places import check_file
@@ -86,6 +89,7 @@ def command(words: tuple[str, ...], out: str | None, as_json: bool, **flags: Any
     kind = context.meta.get(grade_arguments.KIND, "")
     grade_options.check_for(kind, context)
     settings = options.configuration(flags).settings
+    pictures.check_apart({"--out": out, "--label": flags["label"], "--badge": flags["badge"]})
     file = None if out is None else check_file(out, "--out")
     if kind == grade_arguments.MODEL:
         from . import grade_model
@@ -155,6 +159,7 @@ def prepare(kind: str, words: Sequence[str], settings: Settings, flags: Mapping[
         raise click.UsageError(
             "Missing SCRIPT.py, NOTEBOOK.ipynb, -m MODULE, -- COMMAND, or a model file."
         )
+    units, unit = grade_options.functional_units(flags)
     chosen = grade_options.chosen_judge(flags)
     shown, program = program_of(kind, words, flags["module"])
     name = flags["module"] or Path(words[0]).name
@@ -168,8 +173,8 @@ def prepare(kind: str, words: Sequence[str], settings: Settings, flags: Mapping[
         services.service(chosen, flags),
         pictures.files(flags),
         settings.idle_time,
-        flags["units"],
-        flags["unit"],
+        units,
+        unit,
         settings.profiler.get("modelled", {}).get("tdp_w"),
     )
 
@@ -215,8 +220,9 @@ def outcome(
     warnings: list[str] = []
     busy = utilisation(session)
     after = idle_after(session, job.idle_time_s if before else 0.0, warnings)
-    warnings += session.notes()
+    warnings += [*session.notes(), *unmeasured.warnings(window.result)]
     net = taken_off(window, before, after, session, warnings)
+    nets = net_channels(window.result, before, after, session.channels) if before and after else ()
     result = CommandResult(
         command=job.shown,
         exit_code=code,
@@ -230,16 +236,16 @@ def outcome(
         grade=None,
         warnings=(),
         idle=tuple(w for w in (before, after) if w is not None),
-        net_channels=net_channels(window.result, before, after, session.channels)
-        if before and after
-        else (),
+        net_channels=nets,
         footprint=footprints.footprint(
             as_figure(window.result),
             net.net_energy_j if net else None,
             job.units,
             job.unit,
             job.rates,
+            warnings,
         ),
+        diagnosis=diagnosis(window.result, nets, job.tdp_w, warnings),
     )
     return graded(job, result, session, warnings)
 
@@ -294,6 +300,21 @@ def utilisation(session: Session) -> float:
         if observation.device == "host" and observation.quantity == "utilisation"
     ]
     return seen[0] if seen else own
+
+
+def diagnosis(
+    gross: WindowResult, nets: Sequence[ChannelNet], tdp_w: float | None, warnings: list[str]
+) -> Diagnosis | None:
+    """How much of its power range the run used; None where nobody tells full power."""
+    if not nets:
+        return None
+    try:
+        return power_range(gross, nets, full_power(gross, tdp_w))
+    except GradeError as error:
+        warnings.append(f"no diagnosis: {error}")
+    except Exception as error:  # noqa: BLE001  # a driver's fault must not cost the measurement
+        Faults().add(error)
+    return None
 
 
 # The grade

@@ -174,7 +174,7 @@ def graded(job: Job, result: InferenceResult, faults: Faults) -> InferenceResult
         job.judge, job.baseline, told, lambda: job.judge.grade(told), warnings, faults
     )
     made = footprints.footprint(
-        told.gross_energy_j, told.net_energy_j, told.units, told.unit, job.rates
+        told.gross_energy_j, told.net_energy_j, told.units, told.unit, job.rates, warnings
     )
     return replace(
         result,

@@ -25,7 +25,7 @@ _TARGET = (
 _GRADE = (
     click.option(
         "--units",
-        type=options.Number(min=0, min_open=True),
+        type=options.Number(min=1e-9, max=1e30),
         metavar="N",
         help="Functional units that it does. [default: of a model the samples of one inference]",
     ),
@@ -167,6 +167,20 @@ def check_for(kind: str, context: click.Context) -> None:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = next(p for p in context.command.params if p.name == name)
             raise ConfigError(f"{option.opts[0]} is for model files: leave it out")
+
+
+def functional_units(flags: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """How many units a program does, and of what: half of it would cost the run its letter.
+
+    Raises:
+        ConfigError: one is given without the other.
+    """
+    units, unit = flags["units"], (flags["unit"] or "").strip() or None
+    if units is not None and unit is None:
+        raise ConfigError(f"--units {units:g} of what? Name one with --unit, such as --unit image")
+    if unit is not None and units is None:
+        raise ConfigError(f"--unit {unit}: how many does it do? Say so with --units N")
+    return units, unit
 
 
 def for_report(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from greenai_core.channels import MODELLED
 from greenai_core.results import (
     ChannelNet,
     CommandResult,
+    Diagnosis,
     Figure,
     Footprint,
     Grade,
@@ -90,7 +91,7 @@ def footprint(made: Footprint, what: str, unit: str | None) -> list[str]:
         lines.append(f"    one {unit}, idle included (SCI): {_ends(made.sci_gco2e_per_unit, CO2)}")
     if made.cost is not None:
         lines.append(f"  cost of {what}: {_plain(made.cost.value)} {made.currency}")
-    return lines + [_wrapped(text, "    ") for text in made.statements]
+    return [*lines, _wrapped(" ".join(made.statements), "    ")]
 
 
 def _gross(gross: WindowResult) -> str:
@@ -125,7 +126,17 @@ def _idle(result: CommandResult) -> list[str]:
         lines.append(f"  idle share: {figures.percent(result.idle_share)} of the energy")
     if result.utilisation_percent is not None:
         lines.append(f"  CPU utilisation of the machine: {result.utilisation_percent:.0f} %")
-    return lines
+    return lines + (diagnosis(result.diagnosis) if result.diagnosis is not None else [])
+
+
+def diagnosis(found: Diagnosis) -> list[str]:
+    """Where the power lay between idle and full power; no grade."""
+    share = found.utilisation
+    ends = f"{share.value:.0%} ({share.low:.0%} to {share.high:.0%})".replace("%", " %")
+    full = f"full power {figures.quantity(found.full_power_w, 'W')}: {found.source}"
+    lines = [_wrapped(f"{found.scale}, a diagnosis, no grade: {ends} of the power range; {full}")]
+    wrong = [text for text in found.reasons if text.startswith(("more than", "less than"))]
+    return lines + [_wrapped(text, "    ") for text in wrong]
 
 
 def _baseline(compared: Grade) -> list[str]:

@@ -5,6 +5,7 @@ starts. Nothing is displayed but what the cells print.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import inspect
@@ -25,7 +26,12 @@ from greenai_core.errors import ConfigError
 SKIPPED = ("autoreload", "config", "load_ext", "matplotlib", "reload_ext")
 """Line magics that only change what is shown, or how modules are reloaded."""
 
-MAGIC = re.compile(r"^(\s*)(?:%(\w+)|!|\?|[\w.]+\?{1,2}\s*$)")
+TIMING = "time"
+"""A magic that shows how long a statement, or a cell, took, and runs it as it stands."""
+
+MAGIC = re.compile(r"^(\s*)(?:%(\w+)(.*)|(?:[^=#'\"]+=\s*)?[%!]\w|!|\?|[\w.]+\?{1,2}\s*$)")
+
+FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 INSTEAD = (
     "Take it out, or save the notebook as a script (jupyter nbconvert --to script) and grade that"
@@ -41,12 +47,14 @@ class Cell:
         name: for tracebacks.
         source: Python, without line magics that may be skipped.
         skipped: those.
+        futures: flags of the compiler that cells before it set by ``from __future__``.
     """
 
     number: int
     name: str
     source: str
     skipped: tuple[str, ...]
+    futures: int = 0
 
 
 def read_cells(path: Path) -> tuple[Cell, ...]:
@@ -57,12 +65,14 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
     """
     content = _content(path)
     found: list[Cell] = []
+    futures = 0
     for cell in content["cells"]:
         if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
         source = cell.get("source", "")
         text = "".join(map(str, source)) if isinstance(source, list) else str(source)
-        found.append(_checked(path, len(found) + 1, text))
+        found.append(_checked(path, len(found) + 1, text, futures))
+        futures |= _code(found[-1]).co_flags & FUTURES
     return tuple(found)
 
 
@@ -88,49 +98,67 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _checked(path: Path, number: int, text: str) -> Cell:
+def _checked(path: Path, number: int, text: str, futures: int) -> Cell:
     """A cell without what only IPython understands.
 
     Raises:
         ConfigError: it needs IPython, or is not Python.
     """
-    name, skipped = f"{path.name}, cell {number}", []
-    if text.lstrip().startswith("%%"):
-        magic = text.split(maxsplit=1)[0]
-        raise ConfigError(f"{name} is a {magic} cell, which is a magic of IPython. {INSTEAD}")
-    try:
-        compiled(text, name)
-    except (SyntaxError, ValueError) as error:
-        lines = text.split("\n")
-        for at, line in enumerate(lines):
-            found = MAGIC.match(line)
-            if found is None:
-                continue
-            if found[2] not in SKIPPED:
-                raise ConfigError(
-                    f"{name}, line {at + 1}: {line.strip()!r} is a magic of IPython. {INSTEAD}"
-                ) from error
-            skipped.append(line.strip())
-            lines[at] = f"{found[1]}pass"
-        text = "\n".join(lines)
-    try:
-        compiled(text, name)
-    except (SyntaxError, ValueError) as error:
-        where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        what = error.msg if isinstance(error, SyntaxError) else error
-        raise ConfigError(f"{name}{where} is not Python: {what}") from error
-    return Cell(number, name, text, tuple(skipped))
+    name = f"{path.name}, cell {number}"
+    lines = text.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    skipped = []
+    if lines[first].startswith("%%"):
+        if lines[first].strip() != f"%%{TIMING}":
+            magic = lines[first].split(maxsplit=1)[0]
+            raise ConfigError(f"{name} is a {magic} cell, which is a magic of IPython. {INSTEAD}")
+        skipped.append(lines[first].strip())
+        lines[first] = ""
+    while True:
+        cell = Cell(number, name, "\n".join(lines), tuple(skipped), futures)
+        try:
+            _code(cell)
+        except (SyntaxError, ValueError) as error:
+            at = error.lineno if isinstance(error, SyntaxError) else None
+            if not isinstance(error, SyntaxError) or at is None or not 0 < at <= len(lines):
+                raise ConfigError(f"{name} is not Python: {error}") from error
+            skipped.append(lines[at - 1].strip())
+            lines[at - 1] = _without_magic(lines[at - 1], f"{name}, line {at}", error)
+        else:
+            return cell
 
 
-def compiled(source: str, name: str) -> types.CodeType:
+def _without_magic(line: str, where: str, error: SyntaxError) -> str:
+    """A line that is not Python, without its magic, so that it may be.
+
+    Raises:
+        ConfigError: there is none that can be skipped.
+    """
+    found = MAGIC.match(line)
+    if found is None:
+        raise ConfigError(f"{where} is not Python: {error.msg}") from error
+    if found[2] == TIMING:
+        return found[1] + (found[3].strip() or "pass")
+    if found[2] not in SKIPPED:
+        raise ConfigError(f"{where}: {line.strip()!r} is a magic of IPython. {INSTEAD}") from error
+    return f"{found[1]}pass"
+
+
+def _code(cell: Cell) -> types.CodeType:
     """The code of a cell; ``await`` may stand outside of functions, as in Jupyter.
 
     Raises:
         SyntaxError: it is not Python.
     """
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code: types.CodeType = compile(source, f"<{name}>", "exec", flags=flags, dont_inherit=True)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | cell.futures
+    code: types.CodeType = compile(
+        cell.source, f"<{cell.name}>", "exec", flags=flags, dont_inherit=True
+    )
     return code
+
+
+def _display(*shown: object, **how: object) -> None:
+    """Stands for IPython's: nothing is displayed here."""
 
 
 def run(path: Path, arguments: Sequence[str]) -> int:
@@ -146,6 +174,7 @@ def run(path: Path, arguments: Sequence[str]) -> int:
     """
     cells = read_cells(path)
     main = types.ModuleType("__main__")
+    vars(main)["display"] = _display
     sys.modules["__main__"] = main
     folder = path.resolve().parent
     sys.argv = [str(path.resolve()), *arguments]
@@ -156,7 +185,7 @@ def run(path: Path, arguments: Sequence[str]) -> int:
         lines = cell.source.splitlines(keepends=True)
         linecache.cache[file] = (len(cell.source), None, lines, file)
         try:
-            _execute(compiled(cell.source, cell.name), vars(main))
+            _execute(_code(cell), vars(main))
         except Exception as error:  # noqa: BLE001  # shown as Python shows what nobody caught
             shown = error.with_traceback(_theirs(error, file))
             traceback.print_exception(type(shown), shown, shown.__traceback__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from greenai_core import registry
-from greenai_core.errors import GreenAIError
+from greenai_core.errors import ConfigError, GreenAIError
 from greenai_core.results import Report
 
 from . import output
@@ -31,6 +31,26 @@ def files(flags: Mapping[str, Any]) -> dict[str, Path]:
     for kind in wanted:
         registry.load(GROUP, kind)
     return {kind: check_file(flags[kind], f"--{kind}") for kind in wanted}
+
+
+def check_apart(places: Mapping[str, str | None]) -> None:
+    """See that no file of a run takes the place of another.
+
+    Args:
+        places: flag -> file; None for those that were not given.
+
+    Raises:
+        ConfigError: two are the same file.
+    """
+    seen: dict[Path, str] = {}
+    for flag, text in places.items():
+        if text is None:
+            continue
+        path = Path(text).resolve()
+        # Devices and pipes take one after the other.
+        if path in seen and (path.is_file() or not path.exists()):
+            raise ConfigError(f"{seen[path]} and {flag} are both {text}: give each its own file")
+        seen[path] = flag
 
 
 def draw(files: Mapping[str, Path], report: Report, faults: Faults) -> None:

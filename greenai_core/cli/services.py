@@ -10,23 +10,23 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from greenai_core import environment, registry
-from greenai_core.errors import ConfigError, GradeError, GreenAIError
+from greenai_core import environment
+from greenai_core.errors import ConfigError, GradeError
 from greenai_core.grading import Gradable
+from greenai_core.processor_limits import POWERCAP, package_limits
 from greenai_core.results import CommandResult, Grade
-from greenai_core.runs import DevicePower, Run, new_key, run_of
+from greenai_core.runs import LONGEST_NAME, DevicePower, Run, new_key, run_of
 from greenai_core.session import Session
 from greenai_core.spool import Spool
 from greenai_core.submission import SENT, Sender, submit
 
 from . import output
+from .config import DEFAULT, Configuration, configure
+from .full_power import board_limits
 from .judge import Judge
 
 RAM_W_PER_GB = 0.3725
 """Power of memory that version 0 of the protocol assumed, W/GB."""
-
-BELIEVABLE_W = (1.0, 1000.0)
-"""Power limits of one package outside of this mean "no limit"."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class Service:
         key: of the run; made before it began.
         offline: no socket is opened, the run is kept.
         dry_run: nothing is sent or kept; the bytes are printed.
+        deadline_s: the longest that it is waited for, s.
     """
 
     sender: Sender
     key: str
     offline: bool
     dry_run: bool
+    deadline_s: float
 
 
 def service(judge: Judge, flags: Mapping[str, Any]) -> Service | None:
@@ -61,11 +63,35 @@ def service(judge: Judge, flags: Mapping[str, Any]) -> Service | None:
             flag = "--" + given[0].replace("_", "-")
             raise ConfigError(f"{flag} is for a grader that asks a service: give --grader web too")
         return None
+    configuration = configure({"grading_url": url})
+    url = configuration.settings.grading_url
     if not url:
-        raise ConfigError(f"--grader {judge.name} asks a service: name it with --url")
-    options = {name: flags[name] for name in ("token_file", "ca_file") if flags[name]}
+        raise ConfigError(
+            f"--grader {judge.name} asks a service: name it with --url, or with the setting "
+            "grading_url in your own config.toml"
+        )
+    files = {name: flags[name] for name in ("token_file", "ca_file")}
     kind: Any = judge.kind
-    return Service(kind.sender(url, **options), new_key(), flags["offline"], flags["dry_run"])
+    return Service(
+        kind.sender(url, **options_of(configuration, files)),
+        new_key(),
+        flags["offline"],
+        flags["dry_run"],
+        configuration.settings.grading_timeout,
+    )
+
+
+def options_of(configuration: Configuration, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a sender: those that somebody gave.
+
+    Args:
+        configuration: with ``grading_timeout``, which is ``total_s`` there.
+        given: by name; None for what was not given.
+    """
+    options = {name: value for name, value in given.items() if value}
+    if configuration.origins["grading_timeout"] != DEFAULT:
+        options["total_s"] = configuration.settings.grading_timeout
+    return options
 
 
 def graded(
@@ -100,8 +126,19 @@ def graded(
     if service.dry_run:
         _show(service.sender, run, warnings)
         return judge.grade(measured)
+    if not service.offline:
+        output.note(
+            f"greenai: asking {service.sender.url}, for {service.deadline_s:g} s at most; Ctrl-C "
+            "leaves the run for `greenai sync`"
+        )
     try:
-        outcome = submit(run, service.sender, Spool(), offline=service.offline)
+        outcome = submit(
+            run,
+            service.sender,
+            Spool(),
+            offline=service.offline,
+            deadline_s=service.deadline_s,
+        )
     except KeyboardInterrupt:
         warnings.append("asking the service was interrupted; `greenai sync` sends the run")
         return judge.grade(measured)
@@ -145,9 +182,7 @@ def _memory_gb() -> float | None:
         return None
 
 
-def devices(
-    session: Session, tdp_w: float | None, powercap: Path = Path("/sys/class/powercap")
-) -> list[DevicePower]:
+def devices(session: Session, tdp_w: float | None, powercap: Path = POWERCAP) -> list[DevicePower]:
     """Processors and boards that are measured, as far as the most that they draw is known.
 
     Args:
@@ -155,46 +190,26 @@ def devices(
         tdp_w: of the processors, as the user stated it; else the limit in force.
         powercap: the kernel's tree of power limits.
     """
-    watts = tdp_w or sum(_package_limits(powercap)) or None
+    watts = tdp_w or sum(limit.power_w for limit in package_limits(powercap)) or None
     found = []
     if watts is not None:
-        described = environment.describe()["cpu"].get("model")
-        found.append(DevicePower("CPU", str(described or "unknown processor")[:120], watts))
+        model = str(environment.describe()["cpu"].get("model") or "")
+        found.append(_device("CPU", model, watts) or _device("CPU", "unknown processor", watts))
     ids = {channel.id for channel in session.channels}
-    return found + [DevicePower("GPU", "board", w) for id, w in _limits() if id in ids]
+    found += [_device("GPU", "board", w) for id, w in _limits_of_boards() if id in ids]
+    return [device for device in found if device is not None]
 
 
-def _package_limits(powercap: Path) -> list[float]:
-    """Long-term limit of each package, W; empty where one of them is not told."""
-    limits = []
-    for zone in sorted(powercap.glob("intel-rapl:*")):
-        try:
-            if not (zone / "name").read_text().startswith("package-"):
-                continue
-            watts = int((zone / "constraint_0_power_limit_uw").read_text()) / 1e6
-        except (OSError, ValueError):
-            return []
-        if not BELIEVABLE_W[0] <= watts <= BELIEVABLE_W[1]:
-            return []
-        limits.append(watts)
-    return limits
+def _limits_of_boards() -> list[tuple[str, float]]:
+    try:
+        return board_limits()
+    except Exception:  # noqa: BLE001  # a fault of a plugin must not cost the run
+        return []
 
 
-def _limits() -> list[tuple[str, float]]:
-    """Power limits that drivers tell, by device."""
-    found = []
-    loaded, _ = registry.load_all("greenai.limiters")
-    for kind in loaded.values():
-        limiter = kind()
-        try:
-            limiter.check_available()
-            limiter.open()
-        except GreenAIError:
-            continue
-        try:
-            found += [(limit.device, limit.current_w) for limit in limiter.limits()]
-        except GreenAIError:
-            continue
-        finally:
-            limiter.close()
-    return found
+def _device(type: str, name: str, watts: float) -> DevicePower | None:
+    """A device; None where what a driver tells makes none."""
+    try:
+        return DevicePower(type, name[:LONGEST_NAME], watts)
+    except ConfigError:
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from greenai_core.submission import (
     deliver,
 )
 
-from . import exit_codes, options, output
+from . import exit_codes, options, output, services
+from .config import LONGEST_WAIT_S, configure
 
 GROUP = "greenai.graders"
 
@@ -32,7 +33,8 @@ class Synced:
     """What became of one run.
 
     Attributes:
-        state: ``sent``, ``kept``, ``rejected``, or ``waiting`` where nothing was tried.
+        state: ``sent``, ``kept``, ``rejected``; ``taken`` by another greenai meanwhile;
+            ``waiting`` where nothing was tried.
         lines: what the service said.
         problem: why it was not sent; empty if it was.
     """
@@ -54,9 +56,9 @@ class Synced:
 @click.option("--ca-file", metavar="FILE", help="Certificates to trust instead of the usual ones.")
 @click.option(
     "--timeout",
-    type=options.Number(min=0, min_open=True),
+    type=options.Number(min=0, min_open=True, max=LONGEST_WAIT_S),
     metavar="S",
-    help="Give a service up after so long a silence. [default: 15]",
+    help="Give a service up after so long, for each run. [default: the setting grading_timeout]",
 )
 @click.option("--rejected", is_flag=True, help="Those that a service refused, instead.")
 @click.option("--offline", is_flag=True, help="Open no connection: only tell what waits.")
@@ -88,21 +90,32 @@ def command(
     """  # noqa: D301  # click takes \b for "keep these lines"
     spool = Spool(Path(folder) if folder else None)
     entries, problems = spool.rejected() if rejected else spool.waiting()
+    others = {entry.url for entry in entries} - ({url.rstrip("/")} if url else set())
     entries = chosen(entries, url, alone=offline or dry_run)
+    if url and not entries and others:
+        output.note(f"greenai: runs wait for {', '.join(map(output.one_line, sorted(others)))}")
     entries = [dataclasses.replace(e, url=moved_to) if moved_to else e for e in entries]
-    given["read_s"] = given.pop("timeout")
-    senders = Senders({name: value for name, value in given.items() if value is not None})
+    configuration = configure({"grading_timeout": given.pop("timeout")})
+    senders = Senders(services.options_of(configuration, given))
     if moved_to:
         for entry in entries:
             senders.of(entry)  # an address that cannot be used is told before any work
     if dry_run:
         output.emit_bytes(b"".join(_bytes(entry, senders) for entry in entries))
         return
-    done = [_waiting(e) if offline else synced(e, senders, spool) for e in entries]
-    if as_json:
-        output.emit_json({"spool": spool.folder.as_posix(), "runs": done, "problems": problems})
-    else:
-        tell(done, problems, spool)
+    deadline_s = configuration.settings.grading_timeout
+    tried = map(_waiting, entries) if offline else sent(entries, senders, spool, deadline_s)
+    done = []
+    try:
+        for one in tried:
+            done.append(one)
+            if not as_json:
+                tell(one)  # at once: what a service said is kept nowhere else
+    finally:
+        if as_json:
+            output.emit_json({"spool": spool.folder.as_posix(), "runs": done, "problems": problems})
+    if not as_json:
+        summarise(done, problems, spool)
     left = any(one.state in (KEPT, REJECTED) for one in done)
     if (left or problems) and not offline:
         click.get_current_context().exit(exit_codes.SERVICE)
@@ -121,10 +134,10 @@ def chosen(entries: Sequence[Entry], url: str | None, *, alone: bool) -> list[En
     """
     if url is not None:
         return [entry for entry in entries if entry.url == url.rstrip("/")]
-    services = sorted({entry.url for entry in entries})
-    if len(services) > 1 and not alone:
+    waiting = sorted({entry.url for entry in entries})
+    if len(waiting) > 1 and not alone:
         raise ConfigError(
-            f"runs wait for several services: {', '.join(services)}. Choose one with --url, so "
+            f"runs wait for several services: {', '.join(waiting)}. Choose one with --url, so "
             "that none gets the token of another"
         )
     return list(entries)
@@ -156,12 +169,32 @@ class Senders:
         return self._made[name]
 
 
-def synced(entry: Entry, senders: Senders, spool: Spool) -> Synced:
-    """Send one; what became of it."""
-    try:
-        outcome = deliver(entry, senders.of(entry), spool)
-    except GreenAIError as error:
-        outcome = Outcome(KEPT, problem=str(error), path=entry.path)
+def sent(
+    entries: Iterable[Entry], senders: Senders, spool: Spool, deadline_s: float
+) -> Iterator[Synced]:
+    """Send one after the other; a service that is silent once is not asked for the others.
+
+    Args:
+        entries: all of one service.
+        senders: to it.
+        spool: where they are.
+        deadline_s: the longest that one may take, s.
+    """
+    silent = False
+    for entry in entries:
+        if silent:
+            problem = "not tried, since the service was silent for the one before"
+            yield _synced(entry, Outcome(KEPT, problem=problem, path=entry.path))
+            continue
+        try:
+            outcome = deliver(entry, senders.of(entry), spool, deadline_s=deadline_s)
+        except GreenAIError as error:
+            outcome = Outcome(KEPT, problem=str(error), path=entry.path)
+        silent = outcome.silent
+        yield _synced(entry, outcome)
+
+
+def _synced(entry: Entry, outcome: Outcome) -> Synced:
     lines = outcome.answer.lines if outcome.answer else ()
     return Synced(
         entry.run.key, entry.run.created, entry.url, outcome.state, lines, outcome.problem
@@ -180,15 +213,18 @@ def _bytes(entry: Entry, senders: Senders) -> bytes:
         return b""
 
 
-def tell(done: Sequence[Synced], problems: Sequence[str], spool: Spool) -> None:
-    """For people."""
-    for one in done:
-        output.emit(f"{one.created}  {one.state}: {one.url}")
-        for line in (*one.lines, *([one.problem] if one.problem else [])):
-            output.emit(output.paragraph(output.one_line(line), "  "))
+def tell(one: Synced) -> None:
+    """What became of a run, for people."""
+    output.emit(output.one_line(f"{one.created}  {one.state}: {one.url}"))
+    for line in (*one.lines, *([one.problem] if one.problem else [])):
+        output.emit(output.paragraph(output.one_line(line), "  "))
+
+
+def summarise(done: Sequence[Synced], problems: Sequence[str], spool: Spool) -> None:
+    """What is to be said of all of them."""
     for problem in problems:
         output.warn(problem)
-    if not done:
+    if not done and not problems:
         output.emit(f"nothing waits in {spool.folder}")
-    elif all(one.state == SENT for one in done):
+    elif done and all(one.state == SENT for one in done):
         output.emit("all sent")

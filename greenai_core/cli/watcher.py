@@ -32,11 +32,26 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def wanted(arguments: Sequence[str]) -> bool:
     """Whether a command line is to be watched: it opens a model, and a fork is safe now."""
-    return (
-        next((word for word in arguments if not word.startswith("-")), None) in WATCHED
-        and sys.platform == "linux"
-        and threading.active_count() == 1
-    )
+    at = next((i for i, word in enumerate(arguments) if not word.startswith("-")), None)
+    if at is None or sys.platform != "linux":
+        return False
+    name = arguments[at]
+    opens = name in WATCHED or (name == "grade" and _grades_a_model(arguments[at + 1 :]))
+    return opens and threading.active_count() == 1
+
+
+def _grades_a_model(arguments: Sequence[str]) -> bool:
+    """Whether ``grade`` measures a model; a script is a process of its own already."""
+    from greenai_core.errors import GreenAIError
+
+    from . import grade_arguments
+    from .grade import command
+
+    try:
+        words = grade_arguments.split(arguments, grade_arguments.takes_value(command.params))
+    except GreenAIError:
+        return False  # the command itself tells it
+    return words.kind == grade_arguments.MODEL
 
 
 def split() -> int | None:

@@ -57,6 +57,8 @@ class SimulatedLimiter(PowerLimiter):
     """
 
     name = "simulated"
+    options = None
+    """Another process cannot reach what is in the memory of this one."""
 
     def __init__(
         self,

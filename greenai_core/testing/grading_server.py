@@ -9,12 +9,13 @@ that scripts called at ``cpus/``, ``calculationData/``, ``softwareCalculationDat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from http.server import ThreadingHTTPServer
@@ -23,32 +24,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from .grading_faults import BODIES, known, raw_bytes
 from .http_answers import Answering
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-FAULTS = (
-    "hang",
-    "drip",
-    "reset",
-    "500",
-    "503",
-    "429",
-    "moved",
-    "loop",
-    "html",
-    "half",
-    "short",
-    "wrong",
-    "list",
-    "late",
-)
-"""``hang``: no answer until the server is closed; ``drip``: a byte now and then;
-``moved``: a redirection to ``elsewhere``; ``loop``: one to itself; ``half``: a JSON cut in
-the middle; ``short``: fewer bytes than announced; ``wrong``: JSON of another shape;
-``list``: JSON without a row; ``late``: what was asked is done, and the line breaks
-before the answer."""
 
 SLASHES = ("redirects", "both", "without")
 """What becomes of an address without a slash at its end: a redirection to the one with
@@ -73,12 +53,6 @@ EXAMPLE_CLASSES = tuple(
 
 DEVICE_FIELDS = ("object", "object_type", "value_type", "value1", "value2", "value3")
 CLASS_FIELDS = ("calification", "number_metrics", "min_C1", "max_C1", "min_C2", "max_C2")
-
-_BODIES = {
-    "html": b"<html><body>Please log in</body></html>",
-    "wrong": b'{"detail": "It worked!"}',
-    "list": b"[]",
-}
 
 
 @dataclass(frozen=True)
@@ -178,16 +152,16 @@ class GradingServer:
         self._server.server_close()
 
     def fail(self, *faults: str) -> None:
-        """The next answers, one each, are these faults.
+        """The next answers, one each, are these faults of ``grading_faults.FAULTS``.
 
         Raises:
             ValueError: there is no such fault.
         """
-        self._faults.extend(_known(fault) for fault in faults)
+        self._faults.extend(known(fault) for fault in faults)
 
     def keep_failing(self, fault: str) -> None:
         """Every answer from now on is this fault, until ``heal``."""
-        self._lasting = _known(fault)
+        self._lasting = known(fault)
 
     def heal(self) -> None:
         """End all faults."""
@@ -204,7 +178,7 @@ class GradingServer:
         if self.slashes == "redirects" and not slash:
             return _Reply(301, headers={"Location": f"{received.path}/"})
         if self.slashes == "without" and slash:
-            return _Reply(404, _BODIES["html"])
+            return _Reply(404, BODIES["html"])
         authorised = received.headers.get("Authorization") == f"Bearer {self.token}"
         if received.method != "GET" and self.token is not None and not authorised:
             return _Reply(401, {"detail": "Authentication credentials were not provided."})
@@ -224,7 +198,7 @@ class GradingServer:
             case "GET", ["classificationDataC", metrics, figure] if FIGURE.fullmatch(figure):
                 return self._graded(metrics, Decimal(figure))
             case _:
-                return _Reply(404, _BODIES["html"])
+                return _Reply(404, BODIES["html"])
 
     def _listed(self, kind: str) -> _Reply:
         found = [row for row in self.devices if row["object_type"] == kind]
@@ -271,12 +245,6 @@ class GradingServer:
         if len(found) > 1:
             return _Reply(500, b"<h1>Server Error (500)</h1>")
         return _Reply(200, _class(found[0])) if found else _Reply(404)
-
-
-def _known(fault: str) -> str:
-    if fault not in FAULTS:
-        raise ValueError(f"fault {fault!r} is none of {FAULTS}")
-    return fault
 
 
 def _fields(received: Received) -> Mapping[str, str]:
@@ -347,16 +315,16 @@ class _Handler(Answering):
             service.answer(received)
         if fault in ("hang", "reset", "late"):
             self.close_connection = True
-        elif fault == "drip":
-            self._drip()
         elif fault in ("500", "503", "429"):
             asked = {"Retry-After": service.retry_after} if service.retry_after else {}
             self._send(_Reply(int(fault), b"", {} if fault == "500" else asked))
         elif fault in ("moved", "loop"):
             target = service.elsewhere if fault == "moved" else received.path
             self._send(_Reply(302, b"", {"Location": target}))
-        elif fault in _BODIES:
-            self._send(_Reply(200, _BODIES[fault]))
+        elif fault in BODIES:
+            self._send(_Reply(200, BODIES[fault]))
+        elif (pieces := raw_bytes(fault, service.closed, service.drip_s)) is not None:
+            self._write(pieces)
         else:
             self._send(service.answer(received), fault)
 
@@ -378,9 +346,8 @@ class _Handler(Answering):
             self.close_connection = True
         self.send(reply.status, body, reply.headers, length=told)
 
-    def _drip(self) -> None:
+    def _write(self, pieces: Iterator[bytes]) -> None:
         self.close_connection = True
-        self.send_response(200)
-        self.end_headers()
-        while not self.server.service.closed.wait(self.server.service.drip_s):
-            self.wfile.write(b" ")
+        with contextlib.suppress(OSError):  # whoever listened may have enough
+            for piece in pieces:
+                self.wfile.write(piece)

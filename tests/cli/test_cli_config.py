@@ -25,7 +25,7 @@ def test_everything_is_default_where_nothing_is_set(greenai):
     assert shown["profilers"]["value"] == ["auto"]
     assert set(shown) == {
         "profilers", "precision", "max_time", "min_time", "device", "out", "idle_time",
-        "calibrations",
+        "calibrations", "grading_url", "grading_timeout",
     }  # fmt: skip
 
 
@@ -157,3 +157,33 @@ def test_a_program_of_another_tool_is_not_taken_from_a_project(greenai, simulate
     assert "runs a program" in done.err
     (simulated / "greenai.toml").unlink()
     assert settings(greenai, "-O", f"{option}=./mine")[f"profiler.{option}"]["value"] == "./mine"
+
+
+def test_the_address_of_the_grading_service_is_a_setting_of_the_user_alone(
+    greenai, tmp_path, simulated, monkeypatch
+):
+    """A folder from a stranger must not choose who gets a token and is told of runs."""
+    user = user_file(tmp_path, 'grading_url = "https://grades.example"\ngrading_timeout = 7')
+    shown = settings(greenai)
+    assert shown["grading_url"] == {"value": "https://grades.example", "origin": str(user)}
+    assert shown["grading_timeout"] == {"value": 7.0, "origin": str(user)}
+    monkeypatch.setenv("GREENAI_GRADING_URL", "https://me:secret@other.example/?key=secret")
+    shown = settings(greenai)
+    assert shown["grading_url"]["origin"] == "GREENAI_GRADING_URL"
+    assert "other.example" in shown["grading_url"]["value"]
+    assert "secret" not in shown["grading_url"]["value"]
+    for text in ('grading_url = "https://evil.example"', "[tool.greenai]\ngrading_url = 'x'"):
+        name = "pyproject.toml" if "tool" in text else "greenai.toml"
+        (simulated / name).write_text(text)
+        done = greenai("config", "show")
+        assert done.code == exit_codes.USAGE
+        assert "not taken from a project's file" in " ".join(done.err.split())
+        (simulated / name).unlink()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", "1e12"])
+def test_a_time_to_wait_that_is_none(greenai, monkeypatch, value):
+    monkeypatch.setenv("GREENAI_GRADING_TIMEOUT", value)
+    done = greenai("config", "show")
+    assert done.code == exit_codes.USAGE
+    assert "GREENAI_GRADING_TIMEOUT" in done.err

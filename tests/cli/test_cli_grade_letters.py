@@ -124,7 +124,7 @@ def test_the_world_average_is_said_to_be_assumed(greenai):
     done, result = graded(greenai)
     assert (result.footprint.region, result.footprint.region_assumed) == ("World", True)
     text = " ".join(done.err.split())
-    assert "no country was named, so this is the average of the world" in text
+    assert "average of the world, assumed: no country was named" in text
     assert done.err.index(" J (") < done.err.index("carbon of ")
     assert result.footprint.cost is None
     assert "cost of" not in done.err
@@ -240,3 +240,63 @@ def test_a_grader_that_crashes_costs_no_measurement(greenai, simulated, monkeypa
     assert result.grade is None
     assert result.net_energy_j.value == pytest.approx(10, abs=0.3)
     assert "boom" in done.errors[0]
+
+
+def test_the_diagnosis_tells_how_much_of_the_power_range_was_used(greenai):
+    """10 W idle; 30 W for 0.5 s of 0.7 s or more; 40 W at most."""
+    done, result = graded(greenai, "--tdp", "40")
+    above_w = 10 / result.gross.duration_s
+    assert result.diagnosis.utilisation.value == pytest.approx(above_w / 30, rel=0.05)
+    assert result.diagnosis.channels == ("cpu:0/package",)
+    text = " ".join(done.err.split())
+    assert "util/1, a diagnosis, no grade: " in text
+    assert "full power 40.0 W: processors as given" in text
+    assert result.grade.letter is None
+
+
+def test_more_than_full_power_is_told(greenai):
+    done, result = graded(greenai, "--tdp", "12")
+    assert result.diagnosis.utilisation.value > 1
+    assert "more than full power" in done.err
+
+
+def test_full_power_below_idle_is_a_warning(greenai):
+    _, result = graded(greenai, "--tdp", "9")
+    assert result.diagnosis is None
+    assert any("no diagnosis" in warning for warning in result.warnings)
+
+
+def test_modelled_power_has_no_diagnosis(greenai):
+    """It is made of the utilisation, and of a full power of the model's own."""
+    done = greenai(
+        "grade", "-p", "sim-model", "--tdp", "40", "--idle-time", "0.3", "--out", "g.json", "s.py"
+    )
+    (result,) = read_report("g.json").results
+    assert result.diagnosis is None
+    assert "util/1" not in done.err
+
+
+def test_units_past_all_reason_cost_no_joules(greenai, monkeypatch):
+    """Whatever carbon makes of the numbers, what was measured is told and kept."""
+    from greenai_core.cli import footprints
+    from greenai_core.errors import ReadingError
+
+    def fails(*args, **more):
+        raise ReadingError("carbon per unit is not a finite number")
+
+    monkeypatch.setattr(footprints, "software_carbon_intensity", fails)
+    _, result = graded(greenai, *TEN)
+    assert result.gross.energy_j > 0
+    assert result.footprint is None
+    assert any("no carbon" in warning for warning in result.warnings)
+
+
+def test_carbon_takes_few_lines(greenai):
+    """Joules first; what has to be said of grams is one paragraph."""
+    done, _ = graded(greenai, *TEN, "--price", "0.3EUR")
+    lines = done.err.splitlines()
+    after = lines[next(i for i, line in enumerate(lines) if "cost of the run" in line) + 1 :]
+    assert 1 <= len(after) <= 5
+    text = " ".join(" ".join(after).split())
+    for said in ("average of the world, assumed", "PUE: 1", "joules alone", "M was not given"):
+        assert said in text

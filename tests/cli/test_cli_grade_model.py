@@ -1,10 +1,12 @@
 """``greenai grade MODEL``: one inference, measured as ``bench`` does."""
 
 import json
+import sys
 
 import pytest
 
 from greenai_core import read_report, scale_fingerprint
+from greenai_core.cli import watcher
 from greenai_core.scales import FACTORS
 
 GRADE = ("grade", "-p", "sim", "--precision", "90%", "--min-time", "0.1", "--idle-time", "0.3")
@@ -99,3 +101,34 @@ def test_the_summary_goes_to_stdout(greenai, tiny):
     assert "ungraded" in done.out
     assert "carbon of " in done.out
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_a_crash_of_the_library_is_told_like_any_error(spawn, tiny):
+    """Native code that aborts takes its process along: greenai still answers, as bench does."""
+    process = spawn(*GRADE, tiny("bad.tiny", abort=True))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if "error:" in line]
+    assert "the library crashed" in line
+    assert "SIGABRT" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the work is forked on Linux only")
+@pytest.mark.parametrize(
+    ("words", "watched"),
+    [
+        (["--units", "3", "--unit", "image", "a.tiny"], True),
+        (["a.tiny", "--device", "cpu"], True),
+        (["script.py", "a.tiny"], False),
+        (["-m", "module", "a.tiny"], False),
+        (["--", "cat", "a.tiny"], False),
+        (["--units"], False),
+        ([], False),
+    ],
+)
+def test_only_models_are_watched(tiny, words, watched):
+    """A script is a process of its own already, and its parent is the command itself."""
+    tiny()
+    assert watcher.wanted(["grade", *words]) == watched
+    assert watcher.wanted(["--debug", "grade", *words]) == watched

@@ -12,8 +12,10 @@ import time
 import psutil
 import pytest
 
-from greenai_core import Spool, read_report
+from greenai_core import Session, Spool, read_report
+from greenai_core.cli import services
 from greenai_core.testing import GradingServer
+from greenai_plugins.graders import web_client
 
 GRADE = ("grade", "-p", "sim", "-O", "sim.busy_file=busy", "--idle-time", "0.3", "--out", "g.json")
 SCRIPT = """
@@ -66,18 +68,13 @@ def test_both_letters_and_figures_of_the_old_script(greenai, server):
 def test_without_the_power_of_the_processors_it_is_told_how_to_give_it(
     greenai, server, monkeypatch
 ):
-    from greenai_core.cli import services
-
-    monkeypatch.setattr(services, "_package_limits", lambda powercap: [])
+    monkeypatch.setattr(services, "package_limits", lambda powercap: [])
     done, result = graded(greenai, "--url", server.url, *UNITS)
     assert result.grade.letter is None
     assert "--tdp WATTS" in " ".join(done.err.split())
 
 
 def test_limits_in_force_of_all_packages_are_added(tmp_path):
-    from greenai_core import Session
-    from greenai_core.cli import services
-
     for number, microwatts in enumerate((95_000_000, 95_000_000)):
         zone = tmp_path / f"intel-rapl:{number}"
         zone.mkdir()
@@ -90,6 +87,13 @@ def test_limits_in_force_of_all_packages_are_added(tmp_path):
         assert given.max_power_w == 65.0
         (tmp_path / "intel-rapl:1" / "constraint_0_power_limit_uw").write_text("0\n")
         assert services.devices(session, None, tmp_path) == []
+        # A board that lifts its limits: the design power, as the modelled joules take it.
+        for number in range(2):
+            zone = tmp_path / f"intel-rapl:{number}"
+            (zone / "constraint_0_power_limit_uw").write_text("4095875000\n")
+            (zone / "constraint_0_max_power_uw").write_text("125000000\n")
+        (lifted,) = services.devices(session, None, tmp_path)
+        assert lifted.max_power_w == 250.0
 
 
 def test_nothing_of_the_script_leaves(greenai, server):
@@ -183,6 +187,63 @@ def test_the_address_is_a_setting_and_asks_nobody_by_itself(
     _, result = graded(greenai, *UNITS)
     assert server.requests
     assert result.grade.grader == "web"
+
+
+def test_the_address_may_stand_in_the_settings_of_the_user(greenai, server, simulated, tmp_path):
+    folder = tmp_path / "config" / "greenai"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f'grading_url = "{server.url}"\n')
+    done = greenai(*GRADE, *UNITS, "s.py")
+    assert done.code == 3
+    assert not server.requests, "a setting is no request"
+    (simulated / "busy").unlink()
+    _, result = graded(greenai, *UNITS)
+    assert server.requests
+    assert result.grade.scale == "legacy/127.0.0.1"
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip", "drip-head", "stall"])
+def test_who_waits_is_told_for_how_long_and_waits_no_longer(greenai, server, fault, monkeypatch):
+    monkeypatch.setenv("GREENAI_GRADING_TIMEOUT", "0.4")
+    server.keep_failing(fault)
+    _, result = graded(greenai, "--url", server.url, *UNITS)
+    assert any("did not finish within 0.4 s" in warning for warning in result.warnings)
+    (entry,) = Spool().waiting()[0]
+    assert entry.run.net_energy_j.value == result.net_energy_j.value
+
+
+def test_a_driver_at_fault_costs_no_run(greenai, server, monkeypatch):
+    """Power limits are asked for after the script: nothing that they do may lose its figures."""
+
+    def faulty():
+        raise ZeroDivisionError("by design")
+
+    monkeypatch.setattr(services, "board_limits", faulty)
+    _, result = graded(greenai, "--url", server.url, "--tdp", "100", *UNITS, "--offline")
+    (entry,) = Spool().waiting()[0]
+    assert entry.run.net_energy_j.value == result.net_energy_j.value
+    assert [device.type for device in entry.run.devices] == ["CPU"]
+
+
+@pytest.mark.parametrize("watts", [0.0, -1.0, float("nan")])
+def test_a_limit_that_is_none_makes_no_device(monkeypatch, watts):
+    with Session("sim") as session:
+        ids = [channel.id for channel in session.channels]
+        monkeypatch.setattr(services, "board_limits", lambda: [(ids[0], watts)])
+        assert services.devices(session, 65.0)[1:] == []
+        monkeypatch.setattr(services, "board_limits", lambda: [(ids[0], 250.0)])
+        assert [one.max_power_w for one in services.devices(session, 65.0)] == [65.0, 250.0]
+
+
+def test_a_grader_that_ends_the_program_does_not(greenai, server, monkeypatch):
+    """The exit code is the script's, and the run is kept."""
+
+    def send(self, run):
+        raise SystemExit(77)
+
+    monkeypatch.setattr(web_client.GradingService, "send", send)
+    graded(greenai, "--url", server.url, *UNITS)
+    assert len(Spool().waiting()[0]) == 1
 
 
 def test_the_spool_cannot_be_written(greenai, server, simulated):

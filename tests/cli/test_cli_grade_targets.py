@@ -180,9 +180,38 @@ def test_text_that_looks_like_a_magic_is_none(greenai):
     assert greenai(*GRADE, "n.ipynb").out == "11\n"
 
 
+def test_text_that_looks_like_a_magic_stays_beside_a_real_one(greenai):
+    notebook("n.ipynb", '%matplotlib inline\ntext = """\n%config\n!ls\n"""\nprint(text)\n')
+    assert greenai(*GRADE, "n.ipynb").out == "\n%config\n!ls\n\n"
+
+
+def test_what_is_only_timed_is_run(greenai):
+    notebook("n.ipynb", "\n%%time\nx = 1", "%time x += 1\nif x:\n    %time\n    %time print(x)")
+    done = greenai(*GRADE, "n.ipynb")
+    assert (done.code, done.out) == (0, "2\n"), done.err
+    assert "%%time changes only what is shown" in done.err
+
+
+def test_what_is_displayed_is_not_shown_and_ends_nothing(greenai):
+    notebook("n.ipynb", "display(3, metadata={})\nprint('after')")
+    assert greenai(*GRADE, "n.ipynb").out == "after\n"
+
+
+def test_a_future_holds_for_the_cells_after_it(greenai):
+    """As in Jupyter, whose notebooks say it once."""
+    notebook(
+        "n.ipynb", "from __future__ import annotations", "def f(x: Later): return x\nprint(f(1))"
+    )
+    assert greenai(*GRADE, "n.ipynb").out == "1\n"
+
+
 @pytest.mark.parametrize(
     ("cells", "metadata", "said"),
     [
+        (("%%time x = 1\ny",), {}, "cell 1 is a %%time cell"),
+        (("files = !ls",), {}, "'files = !ls' is a magic"),
+        (("took = %timeit -o f()",), {}, "'took = %timeit -o f()' is a magic"),
+        (("x = 1\ny = 'a = !b' +",), {}, "cell 1, line 2 is not Python"),
         (("%%bash\nls",), {}, "cell 1 is a %%bash cell"),
         (("x = 1", "y = 2\n!ls"), {}, "cell 2, line 2: '!ls' is a magic"),
         (("%timeit f()",), {}, "'%timeit f()' is a magic"),
@@ -223,6 +252,12 @@ def test_a_notebook_that_is_not_there(greenai):
         (("--device", "cpu", "s.py"), "--device is for model files"),
         (("--units", "0", "s.py"), "--units"),
         (("--units", "nan", "s.py"), "--units"),
+        (("--units", "1e99", "--unit", "image", "s.py"), "--units"),
+        (("--units", "3", "s.py"), "--units 3 of what?"),
+        (("--units", "3", "--unit", " ", "s.py"), "--units 3 of what?"),
+        (("--unit", "image", "s.py"), "--unit image: how many"),
+        (("--label", "same.svg", "--badge", "./same.svg", "s.py"), "same.svg"),
+        (("--out", "same.svg", "--label", "same.svg", "s.py"), "same.svg"),
         (("--pue", "0.9", "s.py"), "--pue"),
         (("--price", "cheap", "s.py"), "--price"),
         (("--price", "3", "s.py"), "--price"),

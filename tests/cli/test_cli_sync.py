@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import threading
+
 import pytest
 
 from greenai_core import Bounds, Run, Spool, new_key
@@ -122,6 +126,7 @@ def test_several_services_are_not_mixed(greenai, server, keep):
     assert "--url" in done.err
     assert not server.requests
     assert greenai("sync", "--offline").code == 0
+    assert other.url in greenai("sync", "--url", "https://another.example").err
     assert greenai("sync", "--url", server.url + "/").code == 0
     assert [entry.path for entry in Spool().waiting()[0]] == [other.path]
 
@@ -147,7 +152,91 @@ def test_silence_is_given_up(greenai, server, keep):
     server.keep_failing("hang")
     done = greenai("sync", "--timeout", "0.2", "--json")
     assert done.code == exit_codes.SERVICE
-    assert "silent for 0.2 s" in done.json["runs"][0]["problem"]
+    assert "did not finish within 0.2 s" in done.json["runs"][0]["problem"]
+
+
+def test_a_service_that_is_silent_is_not_waited_for_again_and_again(greenai, server, keep):
+    for _ in range(3):
+        keep(server.url)
+    server.keep_failing("hang")
+    done = greenai("sync", "--timeout", "0.3", "--json")
+    assert done.code == exit_codes.SERVICE
+    assert [run["state"] for run in done.json["runs"]] == ["kept"] * 3
+    assert [("not tried" in run["problem"]) for run in done.json["runs"]] == [False, True, True]
+    assert len(server.requests) == 1
+    server.heal()
+    assert greenai("sync").code == 0
+
+
+def test_how_long_it_waits_is_a_setting(greenai, server, keep, monkeypatch):
+    keep(server.url)
+    server.keep_failing("hang")
+    monkeypatch.setenv("GREENAI_GRADING_TIMEOUT", "0.3")
+    done = greenai("sync", "--json")
+    assert "did not finish within 0.3 s" in done.json["runs"][0]["problem"]
+
+
+def test_two_at_once_send_each_run_once(greenai, spawn, server, keep):
+    """The second finds the run taken; it neither sends it nor calls it a failure."""
+    entry = keep(server.url)
+    asked, go_on, usual = threading.Event(), threading.Event(), server.answer
+
+    def answer(received):
+        asked.set()
+        go_on.wait(30)
+        return usual(received)
+
+    server.answer = answer
+    first = spawn("sync", "--json")
+    assert asked.wait(30)
+    second = greenai("sync", "--json")
+    assert second.code == 0
+    assert [run["state"] for run in second.json["runs"]] == ["taken"]
+    assert entry.path.exists()
+    go_on.set()
+    out, err = first.communicate(timeout=30)
+    assert first.returncode == 0, err
+    assert [run["state"] for run in json.loads(out)["runs"]] == ["sent"]
+    assert len(server.requests) == 3, "one figure and the two ends of its interval"
+    assert Spool().waiting() == ([], [])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_one_that_is_ended_midway_loses_nothing(greenai, spawn, server, keep, how):
+    """What was sent is gone and was told; the others wait as they did."""
+    for number in range(3):
+        keep(server.url, 600.0 + number)
+    asked, usual = threading.Event(), server.answer
+
+    def answer(received):
+        if len(server.requests) > 3:
+            asked.set()
+            server.closed.wait()
+        return usual(received)
+
+    server.answer = answer
+    first = spawn("sync")
+    assert asked.wait(30)
+    first.send_signal(how)
+    out, _ = first.communicate(timeout=30)
+    assert first.returncode != 0
+    if how is signal.SIGINT:
+        assert out.count("efficiency: C") == 1, "the letter of the first is kept nowhere else"
+    assert len(Spool().waiting()[0]) == 2
+    server.answer = usual
+    assert greenai("sync").code == 0
+    assert Spool().waiting() == ([], [])
+
+
+def test_what_a_file_says_steers_no_terminal(greenai, server, keep):
+    entry = keep(server.url)
+    content = json.loads(entry.path.read_text())
+    content["run"]["created"] = content["url"] = "\x1b[2J\x1b]0;evil\x07"
+    entry.path.write_text(json.dumps(content))
+    done = greenai("sync")
+    assert done.code == exit_codes.SERVICE
+    assert "\x1b" not in done.out + done.err
+    assert "\x07" not in done.out + done.err
 
 
 def test_a_grader_that_is_gone(greenai, server, keep):

@@ -140,6 +140,18 @@ def test_references_are_kept():
         ({"references": REFERENCES, "reference": 0.41}, "the median of its references is 0.4"),
         ({"references": [{"name": "a", "energy_j": -1.0}]}, "energy_j"),
         ({"references": [{"energy_j": 1.0}]}, "name"),
+        ({"unit": "im\x1b[31mage"}, "printable"),
+        ({"unit": "u" * 201}, "at most 200"),
+        ({"task": "chess\nB"}, "printable"),
+        ({"command": "make\x1b]0;owned\x07"}, "printable"),
+        ({"sources": ["a \u202e b"]}, "printable"),
+        ({"notes": ["\x1b[2J"]}, "printable"),
+        ({"notes": ["n" * 2001]}, "at most 2000"),
+        ({"references": [{"name": "a\x1b[1m", "energy_j": 0.3}], "n": 1}, "printable"),
+        ({"reference": 1e-300}, "past all reason"),
+        ({"reference": 1e300}, "past all reason"),
+        ({"thresholds": {**FACTORS, "F": 1e300}}, "past all reason"),
+        ({"n": 10**30}, "number of references"),
     ],
 )
 def test_a_scale_that_contradicts_itself_is_refused(changes, why):
@@ -202,6 +214,12 @@ def test_a_scale_is_found_in_a_file(tmp_path):
 def test_a_scale_that_is_nowhere(name):
     with pytest.raises(GradeError, match=r"id of a built-in one \(task/image"):
         find_scale(name)
+
+
+def test_a_file_without_an_end_is_no_scale(tmp_path):
+    (tmp_path / "long.json").write_text(" " * 1_000_001)
+    with pytest.raises(GradeError, match="longer than"):
+        find_scale(str(tmp_path / "long.json"))
 
 
 def test_a_broken_file_is_named(tmp_path):
@@ -356,7 +374,7 @@ def test_what_is_missing_stays_missing():
     for kind in ("bench", "train", "measure"):
         (one,) = sample_report(kind, known=False).results
         assert gradable(one, unit="image").missing == ("cpu:0/package",)
-    with pytest.raises(GradeError, match="ratios"):
+    with pytest.raises(GradeError, match="comparison or a study"):
         gradable(sample_report("compare").results[0])
 
 

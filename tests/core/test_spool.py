@@ -109,6 +109,126 @@ def test_a_device_in_a_file_is_checked_like_any_other(spool):
     assert len(spool.waiting()[1]) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("duration_s", "1e999"), ("key", '"../../x"'), ("key", '"X-Evil: 1"'), ("unit", '"\\ud800"')],
+)
+def test_what_could_not_have_been_kept_is_no_run(spool, name, value):
+    """A number past all, a key that is a path or a header, half a letter."""
+    entry = spool.put(a_run(units=1.0, unit="image"), "web", URL)
+    content = json.loads(entry.path.read_text())
+    content["run"][name] = "PLACE"
+    entry.path.write_text(json.dumps(content).replace('"PLACE"', value))
+    entries, problems = spool.waiting()
+    assert (entries, len(problems)) == ([], 1)
+
+
+# Files of others
+
+
+def in_the_way(spool, make):
+    """A run, and beside it a file that ``make`` makes of the path of another."""
+    mine = spool.put(a_run(), "web", URL)
+    make(spool.folder / "deadbeefdeadbeef.json")
+    entries, (problem,) = spool.waiting()
+    assert [entry.path for entry in entries] == [mine.path]
+    assert "deadbeefdeadbeef.json" in problem
+    return problem
+
+
+def copied(spool, path):
+    path.write_bytes(next(spool.folder.glob("[!d]*.json")).read_bytes())
+
+
+def test_a_link_is_not_followed(spool, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    assert "it is a link" in in_the_way(spool, lambda p: p.symlink_to(tmp_path / "secret"))
+
+
+def test_a_pipe_is_not_waited_for(spool):
+    assert "no regular file" in in_the_way(spool, os.mkfifo)
+
+
+def test_a_folder_is_no_run(spool):
+    in_the_way(spool, lambda path: path.mkdir())
+
+
+def test_a_file_too_long_is_not_read(spool):
+    def sparse(path):
+        with path.open("wb") as file:
+            file.truncate(2**40)
+
+    assert "too long" in in_the_way(spool, sparse)
+
+
+def test_a_file_that_others_may_write_is_not_sent(spool):
+    """They could name the service that the token goes to."""
+
+    def make(path):
+        copied(spool, path)
+        path.chmod(0o666)
+
+    assert "others may write it" in in_the_way(spool, make)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_not_sent(spool):
+    def make(path):
+        copied(spool, path)
+        os.chown(path, 12345, 12345)
+
+    assert "belongs to another user" in in_the_way(spool, make)
+
+
+def test_a_run_from_another_machine_is_sent_like_any_other(spool, tmp_path):
+    """Copied with the permissions that a copy gets."""
+    entry = spool.put(a_run(), "web", URL)
+    other = Spool(tmp_path / "copied")
+    other.folder.mkdir()
+    (other.folder / entry.path.name).write_bytes(entry.path.read_bytes())
+    (other.folder / entry.path.name).chmod(0o644)
+    assert [one.run for one in other.waiting()[0]] == [entry.run]
+
+
+def test_a_spool_that_cannot_be_read_is_not_an_empty_one(tmp_path):
+    (tmp_path / "file").touch()
+    entries, (problem,) = Spool(tmp_path / "file").waiting()
+    assert not entries
+    assert "Nothing is known" in problem
+
+
+# Two at once
+
+
+CLAIMED = """
+import sys, time
+from pathlib import Path
+from greenai_core import Spool
+spool = Spool(Path(sys.argv[1]))
+(entry,), _ = spool.waiting()
+with spool.claim(entry) as mine:
+    print(mine, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_run_is_sent_by_one_process_at_a_time(spool):
+    entry = spool.put(a_run(), "web", URL)
+    command = [sys.executable, "-c", CLAIMED, str(spool.folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "True\n"
+        with spool.claim(entry) as mine:
+            assert not mine
+        other.kill()
+    with spool.claim(entry) as mine:
+        assert mine, "the claim ends with the process, however that ends"
+    with spool.claim(entry) as mine:
+        spool.remove(entry)
+    with spool.claim(entry) as mine:
+        assert not mine, "somebody has sent it"
+
+
 def test_what_cannot_be_written_leaves_nothing(spool, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")

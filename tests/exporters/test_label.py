@@ -299,3 +299,44 @@ def test_very_small_and_very_large_energies_are_readable():
     for joules, told in ((2.5e-7, "250 nJ"), (3.6e6, "3.60 MJ"), (-0.5, "−500 mJ")):
         grade = replace(GRADE, per_unit_j=figure(joules))
         assert f"{told} per image" in joined(svg(LabelExporter, report(grade=grade)))
+
+
+def test_three_digits_whatever_the_size():
+    """What rounds up takes the next unit, and very small is not written with many zeros."""
+    for joules, told in (
+        (0.9997, "1.00 J"),
+        (9.996, "10.0 J"),
+        (3.2e-13, "320 fJ"),
+        (3.2e13, "32.0 TJ"),
+    ):
+        grade = replace(GRADE, per_unit_j=figure(joules), tier="measured")
+        assert f" {told} per image" in f" {joined(svg(LabelExporter, report(grade=grade)))}"
+
+
+@pytest.mark.parametrize("letter", ["C", None])
+def test_what_is_modelled_is_called_so_at_first_sight(letter):
+    """With a letter or without: nobody takes an estimate for a measurement."""
+    grade = replace(GRADE, letter=letter, best_letter=letter, tier="estimated")
+    badge = joined(svg(BadgeExporter, report(grade=grade)))
+    assert "≈ 284 mJ/image" in badge
+    assert badge.endswith("estimated")
+    label = joined(svg(LabelExporter, report(grade=grade)))
+    assert "ESTIMATED" in label
+    assert "≈ 284 mJ per image" in label
+    measured = report(grade=replace(grade, tier="measured"))
+    for kind in (BadgeExporter, LabelExporter):
+        assert "ESTIMATED" not in joined(svg(kind, measured)).upper()
+
+
+@EACH
+def test_a_module_is_called_by_its_name(kind):
+    text = kind().export(report(("-m", "package.evaluate", "--token", "secret"))).decode()
+    assert "package.evaluate" in text
+    assert "secret" not in text
+
+
+def test_scripts_keep_what_joins_their_letters():
+    """Persian is misspelt without U+200C, and joined emoji fall apart without U+200D."""
+    assert clean("می\u200cروم") == "می\u200cروم"
+    assert clean("👩\u200d👧") == "👩\u200d👧"
+    assert clean("a\u202eb\u200b") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"

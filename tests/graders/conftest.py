@@ -8,8 +8,8 @@ import pytest
 
 from greenai_core import Bounds, DevicePower, Run, Spool, new_key
 from greenai_core.testing import GradingServer
+from greenai_plugins.graders.web_adapter import Patience
 from greenai_plugins.graders.web_client import GradingService
-from greenai_plugins.graders.web_http import Patience
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback.pem"
 

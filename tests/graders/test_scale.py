@@ -130,6 +130,13 @@ def test_no_letter_where_one_would_be_dishonest(gradable, why):
     assert all(reason.startswith("ungraded: ") for reason in found.reasons)
 
 
+def test_a_sensor_that_failed_is_not_blamed_on_idle():
+    """Without a channel there is no net energy, though idle was measured."""
+    found = grade(measured(0.1, net_energy_j=None, missing=("cpu:0/package",)))
+    (reason,) = found.reasons
+    assert "no figure for cpu:0/package" in reason
+
+
 def test_without_a_scale_there_is_no_letter():
     found = ScaleGrader().grade(measured(0.1, units=None))
     assert (found.letter, found.scale) == (None, None)
@@ -158,6 +165,12 @@ def test_the_next_step_names_the_limit_and_the_way_to_it():
     assert found.next_step.startswith("A needs ≤ 0.1 J/image (−38 %")
     assert grade(measured(0.05)).next_step == ""
     assert grade(measured(0.05), n=3).next_step == ""
+
+
+def test_the_next_step_is_never_nothing():
+    """A hair above a limit −0 % would ask for nothing, far above it −100 % for the impossible."""
+    assert "(−1 %" in grade(measured(0.1000001)).next_step
+    assert "(1/250 for" in grade(measured(800.0)).next_step
 
 
 def test_the_next_step_leads_to_the_next_letter():

@@ -134,6 +134,7 @@ def test_a_baseline_that_may_be_nothing_compares_with_nothing(half):
         (measured(0.0), "noise floor"),
         (measured(math.nan), "no finite interval"),
         (measured(8.0, missing=("gpu:GPU-1",)), "gpu:GPU-1"),
+        (measured(8.0, net_energy_j=None, missing=("gpu:GPU-1",)), "no figure for gpu:GPU-1"),
         (measured(8.0, unit="token"), "by image, the run by token"),
         (measured(8.0, machine="other"), "another machine"),
         (measured(8.0, machine=None), "another machine"),

@@ -66,6 +66,10 @@ def kept(spool, run):
         ("list", 1, ServiceFailed),
         ("half", 1, ServiceFailed),
         ("short", 1, ServiceFailed),
+        ("garbage", 4, ServiceUnreachable),
+        ("stall", 1, ServiceUnreachable),
+        ("endless", 1, ServiceFailed),
+        ("gzip", 1, ServiceFailed),
     ],
 )
 def test_whatever_the_service_does_the_run_is_kept(service, server, spool, run, fault, tries, kind):
@@ -287,6 +291,7 @@ def test_what_no_class_holds_is_put_aside(patience, spool, run):
     assert not problems
     assert [entry.run for entry in entries] == [run]
     assert "no class" in entries[0].why
+    assert "greenai sync --rejected" in outcome.problem
     assert outcome.path == entries[0].path
     assert outcome.path.parent.name == "rejected"
 
@@ -296,6 +301,7 @@ def test_an_energy_below_zero_is_put_aside_unsent(service, server, spool, run):
     outcome = submit(below, service, spool)
     assert outcome.state == "rejected"
     assert "noise floor" in outcome.problem
+    assert "--rejected" not in outcome.problem, "to try again would change nothing"
     assert not server.requests
 
 

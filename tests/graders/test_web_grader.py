@@ -85,7 +85,7 @@ def test_no_letter_and_why(changes, why):
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (None, "no service was asked"),
+        (None, "no service has answered"),
         ("{", "cannot be used"),
         ({}, "no classes"),
         ({"classes": [1]}, "no class"),
@@ -109,6 +109,18 @@ def test_a_service_that_makes_no_sense_gives_no_letter(answer, why):
     found = grade(answer=answer)
     assert found.letter is None
     assert any(why in reason for reason in found.reasons), found.reasons
+
+
+def test_without_an_answer_no_class_is_said_to_be_missing():
+    """That nobody answered does not mean that the service has no class for it."""
+    shown = "; ".join(grade(answer=None).reasons)
+    assert "efficiency: 0.12, no letter" in shown
+    assert "no class" not in shown
+
+
+def test_a_part_of_the_row_of_all_letters_is_no_letter():
+    for letter in ("BC", "ABCDEFG", "b", ""):
+        assert grade(answer={"classes": [{"letter": letter, "low": 0, "high": 9}]}).letter is None
 
 
 def test_an_energy_that_cannot_be_told_from_zero_gets_no_letter():

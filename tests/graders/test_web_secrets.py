@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
-from greenai_core import ConfigError, ServiceFailed, ServiceRefused, submit
+from greenai_core import ConfigError, ServiceFailed, ServiceRefused, ServiceUntrusted, submit
 from greenai_core.testing import GradingServer
 from greenai_plugins.graders.web_client import GradingService
 
@@ -134,13 +137,60 @@ def test_addresses_that_are_taken(url, base, run):
     assert service.dry_run(run).startswith(b"GET /")
 
 
-def test_proxies_and_netrc_of_the_environment_are_left_alone(
-    monkeypatch, tmp_path, service, server
+@pytest.mark.parametrize("call", ["get", "post"])
+def test_nothing_of_the_environment_is_sent_or_heeded(
+    monkeypatch, tmp_path, patience, server, call
 ):
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
-    (tmp_path / "netrc").chmod(0o600)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    service.get_cpus()
-    assert "Authorization" not in server.requests[0].headers
+    """requests by itself takes passwords, proxies and certificates from there."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\ndefault login me password x\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_bytes(netrc.read_bytes())
+    with GradingServer() as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+            monkeypatch.setenv(name.upper(), proxy.url)
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none.pem"))
+        service = GradingService(server.url, patience=patience)
+        if call == "get":
+            service.get_cpus()
+        else:
+            service.post_new_device("Board 7", "GPU", 250)
+        assert not proxy.requests
+    for received in server.requests:
+        own = {"Host", "User-Agent", "Accept", "Accept-Encoding"}
+        body = {"Idempotency-Key", "Content-Type", "Content-Length"}
+        assert set(received.headers) == own | (body if received.method == "POST" else set())
+        assert b"secret" not in received.wire
+
+
+def test_a_certificate_of_the_environment_is_not_trusted(monkeypatch, patience):
+    certificate = Path(__file__).parents[1] / "data" / "loopback.pem"
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(certificate))
+    with GradingServer(certificate=certificate) as server, pytest.raises(ServiceUntrusted):
+        GradingService(server.url, patience=patience).get_cpus()
+
+
+def test_no_cookie_and_no_referer_comes_back(patience, server):
+    """Not even to the next page of one redirection, and not in the next question either."""
+    usual = server.answer
+
+    def answer(received):
+        done = usual(received)
+        status = 302 if "again" not in received.path else done.status
+        more = {"Set-Cookie": "id=1; Path=/", "Location": f"/again{received.path}"}
+        if status == 302:
+            return type(done)(302, headers=more)
+        plain = dataclasses.replace(received, path=received.path.removeprefix("/again"))
+        return dataclasses.replace(usual(plain), headers=more)
+
+    server.answer = answer
+    service = GradingService(server.url, patience=patience)
+    assert [service.get_grade(0.5).letter for _ in range(2)] == ["E", "E"]
+    assert len(server.requests) == 4
+    for received in server.requests:
+        assert not {"Cookie", "Referer", "Authorization"} & set(received.headers)

@@ -5,7 +5,15 @@ import time
 
 import pytest
 
-from greenai_core import ConfigError, LifecycleError, PluginUnavailable, ReadingError, Telemetry
+from greenai_core import (
+    ConfigError,
+    LifecycleError,
+    PackageLimit,
+    PluginUnavailable,
+    ReadingError,
+    Telemetry,
+    package_limits,
+)
 from greenai_core.clock import SYSTEM_CLOCK
 from greenai_core.testing import PowercapTree, VirtualClock
 from greenai_plugins.profilers.cpu_table import DESIGNS, find_design
@@ -18,8 +26,6 @@ from greenai_plugins.profilers.modelled import (
     MAX_W,
     MEMORY_W_PER_GIB,
     ModelledProfiler,
-    PackageLimit,
-    power_limits,
     power_model,
 )
 
@@ -209,12 +215,12 @@ def test_power_may_come_as_text():
 
 def test_limits_are_read_from_the_powercap_tree(tmp_path):
     with PowercapTree.xeon(tmp_path / "powercap") as tree:
-        assert power_limits(tree.root) == limits(205.0, 205.0)
+        assert package_limits(tree.root) == limits(205.0, 205.0)
     with PowercapTree.laptop(tmp_path / "laptop") as tree:
-        assert power_limits(tree.root) == limits(28.0)
+        assert package_limits(tree.root) == limits(28.0)
     with PowercapTree.epyc(tmp_path / "epyc") as tree:
-        assert power_limits(tree.root) == [], "AMD's packages tell none"
-    assert power_limits(tmp_path / "nothing") == []
+        assert package_limits(tree.root) == [], "AMD's packages tell none"
+    assert package_limits(tmp_path / "nothing") == []
 
 
 def zone(root, number, **files):
@@ -241,8 +247,10 @@ def zone(root, number, **files):
 def test_a_limit_that_is_none_gives_way_to_the_design_power(tmp_path, told, found):
     names = {key: f"constraint_0_{key}_uw" for key in ("power_limit", "max_power")}
     zone(tmp_path, 0, **{names.get(key, key): value for key, value in told.items()})
-    assert [limit.power_w for limit in power_limits(tmp_path)] == ([] if found is None else [found])
-    model = power_model(UNKNOWN, limits=power_limits(tmp_path))
+    assert [limit.power_w for limit in package_limits(tmp_path)] == (
+        [] if found is None else [found]
+    )
+    model = power_model(UNKNOWN, limits=package_limits(tmp_path))
     if found is None:
         assert model.error == FALLBACK_ERROR
     else:
@@ -254,7 +262,7 @@ def test_a_limit_that_is_none_gives_way_to_the_design_power(tmp_path, told, foun
 def test_one_package_that_tells_nothing_spoils_the_sum(tmp_path):
     zone(tmp_path, 0, constraint_0_power_limit_uw=200_000_000)
     zone(tmp_path, 1)
-    assert power_limits(tmp_path) == []
+    assert package_limits(tmp_path) == []
 
 
 CPUINFO = """processor\t: {n}

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from greenai_core import Exporter, Report
 
-from .label_facts import COLOURS, Facts, all_facts, joules, percent
+from .label_facts import COLOURS, ESTIMATED, Facts, all_facts, joules, percent
 from .svg_text import clean, document, lines, marked_up, text, width
 
 HEIGHT = 20.0
 SIZE = 11.0
 PAD = 7.0
-LONGEST = 240.0
+LONGEST = 280.0
 """Room for what the badge tells; units can have any name."""
 
 WORD = "energy"
@@ -60,14 +60,16 @@ def _title(facts: Facts) -> str:
 def _told(facts: Facts) -> str:
     if facts.energy is None:
         return "ungraded" if facts.letter is None else facts.letters
-    energy = f"{joules(facts.energy.value)}/{facts.unit}"
+    energy = f"{facts.about}{joules(facts.energy.value)}/{facts.unit}"
+    said = [energy]
     grade = facts.grade
     if grade is not None and grade.change is not None:
-        return f"{energy}, {percent(grade.change.value)}"
-    if facts.letter is None:
-        return f"{energy}, ungraded"
-    about = "≈ " if facts.tier == "estimated" else ""
-    return f"{facts.letters}  {about}{energy}"
+        said.append(percent(grade.change.value))
+    elif facts.letter is None:
+        said.append("ungraded")
+    else:
+        said = [f"{facts.letters}  {energy}"]
+    return ", ".join([*said, *([ESTIMATED] if facts.tier == ESTIMATED else [])])
 
 
 def _badge(facts: Facts) -> tuple[list[str], float]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from greenai_core import Exporter, Report
 
-from .label_facts import COLOURS, DISCLAIMER, Facts, all_facts
+from .label_facts import COLOURS, DISCLAIMER, ESTIMATED, Facts, all_facts
 from .svg_text import document, lines, marked_up, text, width
 
 WIDTH = 360.0
@@ -86,6 +86,9 @@ def _title(facts: Facts) -> str:
 def _label(facts: Facts) -> tuple[list[str], float]:
     """Its elements and its height."""
     parts = [text(MARGIN, 31, 12, "ENERGY", of="pale", more='letter-spacing="2" font-weight="600"')]
+    if facts.tier == ESTIMATED:
+        more = 'letter-spacing="2" font-weight="600" text-anchor="end"'
+        parts.append(text(WIDTH - MARGIN, 31, 12, ESTIMATED.upper(), more=more))
     y = 50.0
     for line in lines(facts.subject, 15, ROOM / BOLD, 2):
         parts.append(text(MARGIN, y, 15, line, more='font-weight="600"'))

@@ -15,7 +15,11 @@ from greenai_core import (
     InferenceResult,
     Report,
     SchemaError,
+    program_name,
 )
+
+ESTIMATED = "estimated"
+"""The tier of what is modelled."""
 
 DISCLAIMER = "self-declared, not an official EU label"
 
@@ -30,7 +34,10 @@ COLOURS = {
 }
 """All light enough for dark letters: contrast above 5:1."""
 
-PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
+PREFIXES = {
+    -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P",
+}  # fmt: skip
+"""Power of ten -> what stands for it."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +108,19 @@ class Facts:
         """``measured``, or ``estimated`` where a part is modelled."""
         if self.grade is not None:
             return self.grade.tier
-        return "estimated" if self.energy and "modelled" in self.energy.method else "measured"
+        return ESTIMATED if self.energy and "modelled" in self.energy.method else "measured"
+
+    @property
+    def about(self) -> str:
+        """A sign before what is an estimate."""
+        return "≈ " if self.tier == ESTIMATED else ""
 
     @property
     def headline(self) -> str:
         """Joules of one unit."""
         if self.energy is None:
             return "energy not known"
-        return f"{joules(self.energy.value)} per {self.unit}"
+        return f"{self.about}{joules(self.energy.value)} per {self.unit}"
 
     @property
     def interval(self) -> str:
@@ -165,7 +177,7 @@ def _of_command(report: Report, result: CommandResult) -> Facts:
     if grade is not None and grade.per_unit_j is not None and grade.unit:
         energy, unit = grade.per_unit_j, grade.unit
     return Facts(
-        subject=_program(result.command),
+        subject=program_name(result.command),
         grade=grade,
         energy=energy,
         unit=unit,
@@ -177,14 +189,6 @@ def _of_command(report: Report, result: CommandResult) -> Facts:
         date=report.created[:10],
         against=result.against_baseline,
     )
-
-
-def _program(command: tuple[str, ...]) -> str:
-    """The script or program, without its folder and arguments: those are nobody's business."""
-    names = [PurePath(word).name for word in command]
-    if len(names) > 1 and names[0].startswith("python") and not command[1].startswith("-"):
-        return names[1]
-    return names[0] if names else "command"
 
 
 def _kinds(channels: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -234,13 +238,13 @@ def _hardware(report: Report, grade: Grade | None) -> str:
 
 def joules(value: float) -> str:
     """Three digits and a unit that keeps them short."""
-    size, prefix = _scale(abs(value))
+    size, prefix = _scale(abs(_three(value)))
     return f"{_digits(value / size)} {prefix}J".replace("-", "−")
 
 
 def span(low: float, high: float) -> str:
     """Both ends in one unit."""
-    size, prefix = _scale(max(abs(low), abs(high)))
+    size, prefix = _scale(_three(max(abs(low), abs(high))))
     return f"{_digits(low / size)} to {_digits(high / size)} {prefix}J".replace("-", "−")
 
 
@@ -255,7 +259,13 @@ def _scale(size: float) -> tuple[float, str]:
     return 10.0**power, PREFIXES[power]
 
 
+def _three(value: float) -> float:
+    """Three digits that count: 999.7 mJ is 1.00 J."""
+    return float(f"{value:.3g}")
+
+
 def _digits(value: float) -> str:
+    value = _three(value)
     if value == 0:
         return "0"
     return f"{value:.{min(max(2 - math.floor(math.log10(abs(value))), 0), 9)}f}"

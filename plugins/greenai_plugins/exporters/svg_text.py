@@ -27,7 +27,13 @@ def clean(text: str) -> str:
     return " ".join("".join(map(_visible, text)).split())
 
 
+JOINERS = "\u200c\u200d"
+"""What Persian, the scripts of India and joined emoji are written with."""
+
+
 def _visible(character: str) -> str:
+    if character in JOINERS:
+        return character
     kind = unicodedata.category(character)
     if character.isspace():
         return " "
@@ -52,7 +58,7 @@ def width(text: str, size: float) -> float:
 
 def _em(character: str) -> float:
     """Of DejaVu Sans, the widest of the fonts that systems fall back on."""
-    if unicodedata.combining(character):
+    if unicodedata.combining(character) or character in JOINERS:
         return 0.0
     if unicodedata.east_asian_width(character) in "WF":
         return 1.0

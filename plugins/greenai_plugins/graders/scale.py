@@ -23,7 +23,7 @@ LETTERS = "ABCDEFG"
 fingerprint = scale_fingerprint
 
 
-LARGEST_J, FEWEST_UNITS = 1e60, 1e-60
+LARGEST_J, FEWEST_UNITS, MOST_UNITS = 1e60, 1e-60, 1e60
 """Nothing ever took as much, nor was as little of a unit; such numbers are mistakes."""
 
 
@@ -112,7 +112,7 @@ def _refusals(measured: Gradable, scale: Scale | None) -> list[str]:
     found = []
     if measured.units is None or measured.unit is None:
         found.append("no functional unit: say how many with --units 1000 --unit image")
-    elif not math.isfinite(measured.units) or measured.units < FEWEST_UNITS:
+    elif not FEWEST_UNITS <= measured.units <= MOST_UNITS:
         found.append(f"{measured.units} units are no number to divide by")
     if scale is None:
         found.append("no reference: name a scale with --scale FILE")
@@ -122,7 +122,8 @@ def _refusals(measured: Gradable, scale: Scale | None) -> list[str]:
         found.append(
             f"no figure for {', '.join(measured.missing)}, and the rest alone would look better"
         )
-    found += _energy_refusals(measured.net_energy_j)
+    if measured.net_energy_j is not None or not measured.missing:
+        found += _energy_refusals(measured.net_energy_j)
     return [f"ungraded: {reason}" for reason in found]
 
 
@@ -197,9 +198,11 @@ def _next_step(scale: Scale, letter: str, high: Fraction) -> str:
         return ""
     better = LETTERS[LETTERS.index(letter) - 1]
     limit = scale.limit_j(better)
-    change = f"{100 * (limit / float(high) - 1):.0f}".replace("-", "−")
+    # Rounded away from zero, so that what is told suffices: −0 % would ask for nothing.
+    change = math.ceil(100 * (1 - limit / float(high)))
+    way = f"−{max(change, 1)} %" if change < 100 else f"1/{float(high) / limit:.3g}"
     goal = f"{better} needs ≤ {limit:.3g} J/{scale.unit}"
-    return f"{goal} ({change} % for the upper end of the interval)"
+    return f"{goal} ({way} for the upper end of the interval)"
 
 
 def _tier(measured: Gradable, scale: Scale | None) -> str:

@@ -89,7 +89,8 @@ def _refusals(measured: Gradable, energy: Figure | None, baseline: Baseline | No
     elif not math.isfinite(measured.units) or measured.units <= 0:
         found.append(f"{measured.units} units are no number to divide by")
     if measured.net_energy_j is None:
-        found.append("no net energy: idle was not measured")
+        if not measured.missing:
+            found.append("no net energy: idle was not measured")
     elif energy is None and not found:
         found.append("the net energy has no finite interval")
     elif energy is not None and energy.value <= 0:

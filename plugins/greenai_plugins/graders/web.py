@@ -22,7 +22,7 @@ from .web_client import GradingService
 from .web_figures import NOT_MEANINGFUL, LegacyFigure, figures
 from .web_rows import ClassRow, classes
 
-LETTERS = "ABCDEFG"
+LETTERS = tuple("ABCDEFG")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class WebGrader(ServiceGrader):
     def __init__(self, *, answer: Answer | Mapping[str, Any] | str | None = None) -> None:
         self._scale = None if answer is None else "legacy"
         self._classes: tuple[ClassRow, ...] = ()
-        self._fault = "no service was asked: name one with --url" if answer is None else ""
+        self._unasked = answer is None
+        self._fault = "no service has answered; one is named with --url" if answer is None else ""
         if isinstance(answer, Answer):
             self._scale = f"legacy/{answer.service}"
             answer = answer.content
@@ -102,7 +103,7 @@ class WebGrader(ServiceGrader):
             found = self.letters(measured)
         except GradeError as error:
             return self._grade(measured, None, None, [f"ungraded: {error}"])
-        reasons = [NOT_MEANINGFUL, *map(_told, found)]
+        reasons = [NOT_MEANINGFUL, *(_told(letter, self._unasked) for letter in found)]
         refusals = self._refusals(measured, found)
         if refusals:
             return self._grade(measured, None, None, [f"ungraded: {r}" for r in refusals] + reasons)
@@ -160,8 +161,10 @@ def _letter(figure: LegacyFigure, known: tuple[ClassRow, ...]) -> LegacyLetter:
     return LegacyLetter(figure, value, low, high)
 
 
-def _told(letter: LegacyLetter) -> str:
+def _told(letter: LegacyLetter, unasked: bool) -> str:
     figure = letter.figure
+    if unasked:
+        return f"{figure.name}: {figure.value:.4g}, no letter"
     interval = ""
     if letter.letter != letter.worst or letter.letter != letter.best:
         interval = f"; from {letter.best or 'no class'} to {letter.worst or 'no class'}"

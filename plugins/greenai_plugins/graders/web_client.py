@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +22,20 @@ from greenai_core import (
 )
 
 from . import web_figures
+from .web_adapter import Patience
 from .web_address import address, find_token
+from .web_deadline import Deadline
 from .web_figures import NOT_MEANINGFUL, LegacyFigure, figures_of, fixed
-from .web_http import Asked, Patience, Transport
+from .web_http import Asked, Transport
 from .web_rows import ClassRow, class_row, device_row, rows
 
 OBJECT = "Sistema software"
 """What the old service calls all that is no building."""
 
 NO_CLASS = 404
+
+LONGEST_S = 86_400.0
+"""A day; what systems take for a timeout ends somewhere, too."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class GradingService(Sender):
         offline: no socket is opened; every call raises ``ServiceUnreachable``.
         connect_s: how long to wait for a connection, s; 5 unless given.
         read_s: how long to wait in silence, s; 15 unless given.
+        total_s: the longest that one call may take, with all its tries, s; 20 unless given.
         patience: how often to try, and how long to wait in between.
 
     Raises:
@@ -80,6 +85,7 @@ class GradingService(Sender):
         offline: bool = False,
         connect_s: float | None = None,
         read_s: float | None = None,
+        total_s: float | None = None,
         patience: Patience | None = None,
     ) -> None:
         if ca_file is not None and not Path(ca_file).is_file():
@@ -94,6 +100,7 @@ class GradingService(Sender):
             waiting,
             connect_s=_seconds("connect_s", connect_s, waiting.connect_s),
             read_s=_seconds("read_s", read_s, waiting.read_s),
+            total_s=_seconds("total_s", total_s, waiting.total_s),
         )
         self._transport = Transport(place, find_token(token_file), certificates, waiting)
 
@@ -129,13 +136,14 @@ class GradingService(Sender):
         """
         device = DevicePower(device_type, device_name, power_cap)
         asked = self._posting(device, key or new_key())
-        try:
-            self._ask(asked)
-        except ServiceRefused as error:
-            if error.status != NO_CLASS or not self._has(device):
-                raise
-            # Version 0 says 404 to what it has already, also when that came from a first try
-            # whose answer was lost.
+        with self._call() as deadline:
+            try:
+                self._ask(asked, deadline)
+            except ServiceRefused as error:
+                if error.status != NO_CLASS or not self._has(device, deadline):
+                    raise
+                # Version 0 says 404 to what it has already, also when that came from a first
+                # try whose answer was lost.
         return device
 
     def delete_device_with_wrong_specs(self, device_name: str, device_type: str) -> None:
@@ -145,7 +153,9 @@ class GradingService(Sender):
             ServiceRefused: it does not know it (404), or asks for a token.
             ServiceError: no answer that can be used.
         """
-        self._ask(Asked("DELETE", _device_path(DevicePower(device_type, device_name, 1.0))))
+        asked = Asked("DELETE", _device_path(DevicePower(device_type, device_name, 1.0)))
+        with self._call() as deadline:
+            self._ask(asked, deadline)
 
     def get_grade(self, value: float) -> LegacyGrade:
         """The letter of a figure, by the classes with ``number_metrics`` 1.
@@ -156,17 +166,8 @@ class GradingService(Sender):
             ServiceError: no answer that can be used.
         """
         asked = _question(value)
-        try:
-            answer = self._ask_json(asked)
-        except ServiceRefused as error:
-            if error.status != NO_CLASS:
-                raise
-            raise ServiceRefused(
-                f"{self.url} has no class that holds {fixed(value)}", NO_CLASS
-            ) from error
-        found = rows(answer, self.url)
-        row = class_row(found[0] if found else {}, self.url)
-        return LegacyGrade(value, row.letter, row.low, row.high)
+        with self._call() as deadline:
+            return self._graded(value, asked, deadline)
 
     @staticmethod
     def utilisation_percentage(energy: float, duration: float, power_max: float) -> float:
@@ -198,16 +199,17 @@ class GradingService(Sender):
         lines = [NOT_MEANINGFUL]
         unknown = []
         figures = figures_of(run)
-        for figure in figures:
-            try:
-                grade = self._of(figure, found)
-            except ServiceRefused as error:
-                if error.status != NO_CLASS:
-                    raise
-                unknown.append(error)
-                lines.append(f"{figure.name}: no class ({figure.value:.4g})")
-            else:
-                lines.append(f"{figure.name}: {grade.letter} ({figure.value:.4g})")
+        with self._call() as deadline:
+            for figure in figures:
+                try:
+                    grade = self._of(figure, found, deadline)
+                except ServiceRefused as error:
+                    if error.status != NO_CLASS:
+                        raise
+                    unknown.append(error)
+                    lines.append(f"{figure.name}: no class ({figure.value:.4g})")
+                else:
+                    lines.append(f"{figure.name}: {grade.letter} ({figure.value:.4g})")
         if len(unknown) == len(figures):
             raise unknown[0]
         content = {"classes": [dataclasses.asdict(row) for row in found]}
@@ -224,12 +226,38 @@ class GradingService(Sender):
         values = [value for figure in figures_of(run) for value in figure.questions]
         return b"".join(self._transport.wire(_question(value)) for value in values)
 
-    def _of(self, figure: LegacyFigure, found: dict[ClassRow, None]) -> LegacyGrade:
+    def _call(self) -> Deadline:
+        """The time of one call.
+
+        Raises:
+            ServiceUnreachable: nobody is to be asked.
+        """
+        if self._offline:
+            raise ServiceUnreachable(f"offline: {self.url} was not asked")
+        return self._transport.call()
+
+    def _graded(self, value: float, asked: Asked, deadline: Deadline) -> LegacyGrade:
+        try:
+            answer = self._ask_json(asked, deadline)
+        except ServiceRefused as error:
+            if error.status != NO_CLASS:
+                raise
+            raise ServiceRefused(
+                f"{self.url} has no class that holds {fixed(value)}, or is no grading service",
+                NO_CLASS,
+            ) from error
+        found = rows(answer, self.url)
+        row = class_row(found[0] if found else {}, self.url)
+        return LegacyGrade(value, row.letter, row.low, row.high)
+
+    def _of(
+        self, figure: LegacyFigure, found: dict[ClassRow, None], deadline: Deadline
+    ) -> LegacyGrade:
         """The grade of a figure; its class and those of the interval's ends are added."""
         graded: list[LegacyGrade | ServiceRefused] = []
         for value in figure.questions:
             try:
-                grade = self.get_grade(value)
+                grade = self._graded(value, _question(value), deadline)
             except ServiceRefused as error:
                 if error.status != NO_CLASS:
                     raise
@@ -243,18 +271,19 @@ class GradingService(Sender):
         return of_value
 
     def _known(self, kind: str) -> list[DevicePower]:
-        try:
-            answer = self._ask_json(Asked("GET", f"/cpus/{kind}/"))
-        except ServiceRefused as error:
-            if error.status == NO_CLASS:
-                return []  # version 0 says 404 where it knows none
-            raise
+        with self._call() as deadline:
+            try:
+                answer = self._ask_json(Asked("GET", f"/cpus/{kind}/"), deadline)
+            except ServiceRefused as error:
+                if error.status == NO_CLASS:
+                    return []  # version 0 says 404 where it knows none
+                raise
         return [device_row(row, self.url) for row in rows(answer, self.url)]
 
-    def _has(self, device: DevicePower) -> bool:
+    def _has(self, device: DevicePower, deadline: Deadline) -> bool:
         """Whether the service knows a device with this very power cap."""
         try:
-            answer = self._ask_json(Asked("GET", _device_path(device)))
+            answer = self._ask_json(Asked("GET", _device_path(device)), deadline)
         except ServiceRefused:
             return False
         known = [device_row(row, self.url) for row in rows(answer, self.url)]
@@ -272,34 +301,28 @@ class GradingService(Sender):
         }
         return Asked("POST", "/calculationData/", form, key)
 
-    def _ask_json(self, asked: Asked) -> Any:
-        self._check_online()
+    def _ask_json(self, asked: Asked, deadline: Deadline) -> Any:
         try:
-            return self._transport.ask_json(asked)
+            return self._transport.ask_json(asked, deadline)
         except ServiceRefused as error:
             if error.status != NO_CLASS:
                 raise
-            return self._transport.ask_json(_without_slash(asked))
+            return self._transport.ask_json(_without_slash(asked), deadline)
 
-    def _ask(self, asked: Asked) -> None:
-        self._check_online()
+    def _ask(self, asked: Asked, deadline: Deadline) -> None:
         try:
-            self._transport.ask(asked)
+            self._transport.ask(asked, deadline)
         except ServiceRefused as error:
             if error.status != NO_CLASS:
                 raise
-            self._transport.ask(_without_slash(asked))
-
-    def _check_online(self) -> None:
-        if self._offline:
-            raise ServiceUnreachable(f"offline: {self.url} was not asked")
+            self._transport.ask(_without_slash(asked), deadline)
 
 
 def _seconds(name: str, given: float | None, usual: float) -> float:
     if given is None:
         return usual
-    if not (math.isfinite(given) and given > 0):
-        raise ConfigError(f"web: {name} is {given}, not a positive number of seconds")
+    if not 0 < given <= LONGEST_S:
+        raise ConfigError(f"web: {name} is {given}, not a positive number of seconds within a day")
     return given
 
 

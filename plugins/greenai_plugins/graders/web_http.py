@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -18,50 +17,15 @@ from greenai_core import (
     ServiceUntrusted,
 )
 
+from .web_adapter import RETRIED, Patience, adapter
 from .web_address import DEFAULT_PORTS, TOKEN_VARIABLE, Address, Token
+from .web_deadline import Deadline
 
 if TYPE_CHECKING:
     import requests
-    from requests.adapters import HTTPAdapter
-
-RETRIED = (408, 429, 502, 503, 504)
-"""What a service says when the same request may work later."""
-
-TRIES = 4
-FIRST_WAIT_S = 0.5
-MOST_WAIT_S = 30.0
-"""No ``Retry-After`` is waited for longer."""
 
 MOST_BYTES = 2**20
 MOST_HOPS = 3
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait, and how often to try.
-
-    Attributes:
-        connect_s, read_s: timeouts of a connection and of silence on it, s.
-        tries: with the first.
-        first_wait_s: before the second try; doubled for each one after.
-        most_wait_s: the longest between two tries, s.
-        sleep, chance: replaced in tests; ``chance`` gives 0 to 1.
-    """
-
-    connect_s: float = 5.0
-    read_s: float = 15.0
-    tries: int = TRIES
-    first_wait_s: float = FIRST_WAIT_S
-    most_wait_s: float = MOST_WAIT_S
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-
-    def wait_s(self, failures: int, asked_s: float | None) -> float:
-        """Seconds before the next try: what the service asks for, else 50 to 100 % of the step."""
-        if asked_s is not None:
-            return min(asked_s, self.most_wait_s)
-        step: float = self.first_wait_s * 2 ** (failures - 1)
-        return min(step * (0.5 + 0.5 * self.chance()), self.most_wait_s)
 
 
 @dataclass(frozen=True)
@@ -102,47 +66,54 @@ class Transport:
         self._verify: str | bool = ca_file or True
         self._patience = patience or Patience()
 
-    def ask(self, asked: Asked) -> bytes:
+    def call(self) -> Deadline:
+        """A new call: what is asked within it shares the time that patience gives in all."""
+        return Deadline(self._patience.total_s)
+
+    def ask(self, asked: Asked, deadline: Deadline) -> bytes:
         """The body of a good answer.
 
         Raises:
             ServiceUnreachable, ServiceUntrusted, ServiceFailed, ServiceRefused: there is none.
         """
         import requests
+        from urllib3.exceptions import HTTPError
 
         url = self._address.base + asked.path
-        with requests.Session() as session:
+        shown = _shown(url)
+        deadline.check(shown)
+        with _session() as session:
             # Nothing of the environment: .netrc would add a password, a proxy sees everything.
             session.trust_env = False
             session.verify = self._verify
-            session.mount("http://", _adapter(self._patience))
-            session.mount("https://", _adapter(self._patience))
+            for scheme in DEFAULT_PORTS:
+                session.mount(f"{scheme}://", adapter(self._patience, deadline, shown))
             try:
-                for _ in range(MOST_HOPS + 1):
-                    with self._send(session, asked, url) as answer:
-                        if not answer.is_redirect:
-                            return _content(answer, url)
-                        url = self._next(url, answer.headers["Location"])
-            except requests.RequestException as error:
-                raise _as_ours(error, url, self._patience) from error
+                content = self._followed(session, asked, url, deadline)
+            except (requests.RequestException, HTTPError) as error:
+                deadline.check(shown)
+                raise _as_ours(error, shown, self._patience) from error
             except ValueError as error:
                 # What requests lets through: addresses and headers that cannot be decoded.
-                raise ServiceFailed(f"{url} answers with what is no HTTP") from error
-        raise ServiceFailed(f"{self._address.base} redirects without end")
+                raise ServiceFailed(f"{shown} answers with what is no HTTP") from error
+        deadline.check(shown)  # a body without a length ends where the time does
+        return content
 
-    def ask_json(self, asked: Asked) -> Any:
+    def ask_json(self, asked: Asked, deadline: Deadline) -> Any:
         """A good answer as JSON types.
 
         Raises:
-            ServiceFailed: it is not JSON; else as ``ask``.
+            ServiceFailed: it is not JSON, or says one thing twice; else as ``ask``.
         """
-        content = self.ask(asked)
+        content = self.ask(asked, deadline)
         try:
-            return json.loads(content, parse_constant=_refuse_constant)
+            return json.loads(
+                content, parse_constant=_refuse_constant, object_pairs_hook=_without_doubles
+            )
         except (ValueError, RecursionError) as error:
             raise ServiceFailed(
                 f"{self._address.base}{asked.path} answered with {len(content)} bytes that are "
-                "not JSON. Is it the address of a grading service?"
+                "not JSON: perhaps it is no grading service"
             ) from error
 
     def wire(self, asked: Asked) -> bytes:
@@ -157,6 +128,20 @@ class Transport:
         body = prepared.body or b""
         head = "\r\n".join([*lines, "", ""]).encode("ascii")
         return head + (body.encode() if isinstance(body, str) else bytes(body))
+
+    def _followed(
+        self, session: requests.Session, asked: Asked, url: str, deadline: Deadline
+    ) -> bytes:
+        """The body, by way of redirections within the service."""
+        for _ in range(MOST_HOPS + 1):
+            with self._send(session, asked, url) as answer:
+                if not answer.is_redirect:
+                    return _content(answer, _shown(url))
+                url = self._next(url, answer.headers["Location"])
+                if answer.status_code == 303:
+                    asked = dataclasses.replace(asked, method="GET", form=None)
+            deadline.check(_shown(url))
+        raise ServiceFailed(f"{self._address.base} redirects without end")
 
     def _send(self, session: requests.Session, asked: Asked, url: str) -> requests.Response:
         return session.send(
@@ -184,7 +169,7 @@ class Transport:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         prepared = requests.Request(asked.method, url, headers=headers, data=body).prepare()
         if prepared.url != url:
-            raise ServiceFailed(f"{url} cannot be asked for: it would become {prepared.url}")
+            raise ServiceFailed(f"{_shown(url)} cannot be asked for: it would become another")
         return prepared
 
     def _next(self, url: str, location: str) -> str:
@@ -199,49 +184,27 @@ class Transport:
             parts = urlsplit(target)
             port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         except ValueError:
-            raise ServiceFailed(f"{url} redirects to what is no address") from None
+            raise ServiceFailed(f"{_shown(url)} redirects to what is no address") from None
         if (parts.scheme, parts.hostname, port) != self._address.origin:
             raise ServiceFailed(
-                f"{url} sends to another host, {_shown(target)}; nothing was sent there. If you "
-                "trust it, give it as the address of the service"
+                f"{_shown(url)} sends to another host, {_shown(target)}; nothing was sent there. "
+                "If you trust it, give it as the address of the service"
             )
+        if parts.username is not None or parts.password is not None:
+            # requests would put them in the place of the token.
+            raise ServiceFailed(f"{_shown(url)} redirects to an address with a password")
         return target
 
 
-def _adapter(patience: Patience) -> HTTPAdapter:
-    """An adapter that tries again by urllib3's ``Retry``, as patience says."""
-    from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import HTTPError, ReadTimeoutError, SSLError
-    from urllib3.util.retry import Retry
+def _session() -> requests.Session:
+    """A session that looks at no redirection itself: it would read its body, which may not end."""
+    import requests
 
-    class Patient(Retry):
-        RETRY_AFTER_STATUS_CODES = frozenset()  # or 413 would be tried again too
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            return None
 
-        def increment(self, *args: Any, **more: Any) -> Any:
-            error = more.get("error")
-            # Neither a wrong certificate nor silence gets better by asking at once again.
-            if isinstance(error, (SSLError, ReadTimeoutError)):
-                raise error
-            return super().increment(*args, **more)
-
-        def sleep(self, response: Any = None) -> None:
-            asked_s = None
-            if response is not None:
-                try:
-                    asked_s = self.get_retry_after(response)
-                except (HTTPError, ValueError, OverflowError, TypeError):
-                    asked_s = None  # what is no time is not waited for
-            patience.sleep(patience.wait_s(len(self.history), asked_s))
-
-    return HTTPAdapter(
-        max_retries=Patient(
-            total=patience.tries - 1,
-            redirect=0,
-            status_forcelist=RETRIED,
-            allowed_methods=None,  # POST as well: it carries an Idempotency-Key
-            raise_on_status=False,
-        )
-    )
+    return Session()
 
 
 def _content(answer: requests.Response, url: str) -> bytes:
@@ -249,15 +212,19 @@ def _content(answer: requests.Response, url: str) -> bytes:
     status = answer.status_code
     if not 200 <= status < 300:
         raise _of_status(status, url)
-    content = b""
-    for chunk in answer.iter_content(4096):
+    if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        # Nobody asked for it, and a few bytes may unpack to more than fits the memory.
+        raise ServiceFailed(f"{url} answers compressed, which it was not asked for")
+    content = bytearray()
+    # Not iter_content: it reads the lengths of chunks as lines, and those without limit.
+    while chunk := answer.raw.read(4096, decode_content=False):
         content += chunk
         if len(content) > MOST_BYTES:
             raise ServiceFailed(f"{url} answers without end: no grading service does")
     told = answer.headers.get("Content-Length", "")
     if told.isdecimal() and int(told) != len(content):
         raise ServiceFailed(f"{url} broke off after {len(content)} of {told} bytes")
-    return content
+    return bytes(content)
 
 
 def _of_status(status: int, url: str) -> ServiceFailed | ServiceRefused:
@@ -275,20 +242,21 @@ def _of_status(status: int, url: str) -> ServiceFailed | ServiceRefused:
 
 
 def _as_ours(
-    error: requests.RequestException, url: str, patience: Patience
+    error: Exception, url: str, patience: Patience
 ) -> ServiceUnreachable | ServiceUntrusted | ServiceFailed:
     import requests
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     if isinstance(error, requests.exceptions.SSLError):
         return ServiceUntrusted(
             f"{url}: the certificate is not trusted ({_root(error)}); nothing was sent. If the "
-            "service is yours, give its certificate as ca_file"
+            "service is yours, give its certificate as ca_file (--ca-file)"
         )
-    if isinstance(error, requests.exceptions.ReadTimeout):
+    if isinstance(error, (requests.exceptions.ReadTimeout, ReadTimeoutError)):
         return ServiceUnreachable(f"{url} was silent for {patience.read_s:g} s")
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return ServiceUnreachable(f"{url}: no connection within {patience.connect_s:g} s")
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, HTTPError):
         return ServiceFailed(f"{url} broke off in the middle of its answer")
     return ServiceUnreachable(f"{url} does not answer: {_root(error)}")
 
@@ -307,3 +275,10 @@ def _shown(text: str) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return found

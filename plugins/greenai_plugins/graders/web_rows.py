@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from greenai_core import ConfigError, DevicePower, GradeError, ServiceFailed
+
+LETTER = re.compile(r"[A-Za-z][+-]{0,3}")
+"""What may be shown as the letter of a class: nothing that a terminal or a shell would heed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def class_row(row: Mapping[str, Any], where: str) -> ClassRow:
         ServiceFailed: it is none.
     """
     letter = row.get("calification")
-    if not isinstance(letter, str) or not 0 < len(letter.strip()) <= 8 or not letter.isprintable():
+    if not isinstance(letter, str) or not LETTER.fullmatch(letter.strip()):
         raise ServiceFailed(f"{where} answered with a class that has no letter")
     low, high = (_decimal(row, name, where) for name in ("min_C1", "max_C1"))
     if not low < high:
@@ -103,6 +107,8 @@ def _own_row(row: Any) -> ClassRow:
         made = ClassRow(str(row["letter"]), float(row["low"]), float(row["high"]))
     except (KeyError, TypeError, ValueError) as error:
         raise GradeError(f"{row!r} is no class of a service") from error
+    if not LETTER.fullmatch(made.letter):
+        raise GradeError(f"{made.letter[:40]!r} is no letter of a class")
     if not (math.isfinite(made.low) and math.isfinite(made.high) and made.low < made.high):
         raise GradeError(f"{row!r} is no class of a service")
     return made

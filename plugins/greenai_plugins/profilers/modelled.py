@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from greenai_core import (
     Channel,
@@ -21,9 +21,11 @@ from greenai_core import (
     HostTelemetry,
     LifecycleError,
     Observation,
+    PackageLimit,
     PluginUnavailable,
     ReadingError,
     Telemetry,
+    package_limits,
 )
 
 from .cpu_table import find_design
@@ -62,9 +64,6 @@ TO_STANDARD = 1.959
 STEP_BACK_S = 1.0
 """CPU time that goes back by more has begun anew: by less it is the kernel's rounding."""
 
-BELIEVABLE_W = (1.0, 1000.0)
-"""Power limits of one package outside of this mean "no limit"."""
-
 
 @dataclass(frozen=True)
 class PowerModel:
@@ -83,13 +82,6 @@ class PowerModel:
     basis: str
 
 
-class PackageLimit(NamedTuple):
-    """Power of one package at full load, and what tells it."""
-
-    power_w: float
-    kind: str
-
-
 def power_model(
     machine: Machine, tdp_w: float | None = None, limits: Sequence[PackageLimit] = ()
 ) -> PowerModel:
@@ -104,7 +96,7 @@ def power_model(
         return _from_tdp(tdp_w, f"{tdp_w:g} W at full load, as given")
     share = machine.cpus / machine.threads
     part = "" if share == 1 else f" of {machine.threads} threads, {machine.cpus:g} in use here"
-    if limits and all(map(_is_believable, limits)) and not machine.virtual:
+    if limits and not machine.virtual and all(limit.believable for limit in limits):
         watts = math.fsum(limit.power_w for limit in limits)
         kinds = " and ".join(sorted({limit.kind for limit in limits}))
         return _from_tdp(watts * share, f"{kinds} of {watts:g} W{part}")
@@ -120,11 +112,6 @@ def power_model(
     kind = "virtual CPUs" if machine.virtual else "threads"
     basis = f"{machine.cpus:g} {kind} of {IDLE_W:g} W idle to {MAX_W:g} W busy, as servers have"
     return PowerModel(IDLE_W * machine.cpus, MAX_W * machine.cpus, FALLBACK_ERROR, basis)
-
-
-def _is_believable(limit: PackageLimit) -> bool:
-    low, high = BELIEVABLE_W
-    return low <= limit.power_w <= high
 
 
 def _from_tdp(watts: float, basis: str) -> PowerModel:
@@ -187,7 +174,7 @@ class ModelledProfiler(CounterProfiler, Telemetry):
         """
         self.check_available()
         machine = self._machine = self._look_at_host()
-        self._model = power_model(machine, self._tdp_w, power_limits(self._powercap))
+        self._model = power_model(machine, self._tdp_w, package_limits(self._powercap))
         gib = machine.memory_bytes / 2**30
         self._memory_w = MEMORY_W_PER_GIB * gib
         self._busy_first = self._busy_last = self._busy(machine)
@@ -267,41 +254,6 @@ class ModelledProfiler(CounterProfiler, Telemetry):
             gain_source=GAIN_SOURCE,
             description=f"modelled, ±{error:.0%}: {description}",
         )
-
-
-def power_limits(powercap: Path) -> list[PackageLimit]:
-    """Power of each package at full load; empty where that of any is not told.
-
-    The long-term limit if it is in force and can be meant; boards for games often set
-    one that stands for none. Else the power that the CPU is designed for, which Intel's
-    tell (``max_power_uw`` of ``Documentation/power/powercap/powercap.rst``). AMD's tell
-    neither.
-    """
-    limits = []
-    for zone in sorted(powercap.glob("intel-rapl:*")):
-        try:
-            if not (zone / "name").read_text().startswith("package-"):
-                continue
-        except OSError:
-            return []
-        told = (
-            PackageLimit(_micro(zone / "constraint_0_power_limit_uw"), "power limit in force"),
-            PackageLimit(_micro(zone / "constraint_0_max_power_uw"), "thermal design power"),
-        )
-        usable = told if _micro(zone / "enabled") != 0 else told[1:]
-        found = next(filter(_is_believable, usable), None)
-        if found is None:
-            return []
-        limits.append(found)
-    return limits
-
-
-def _micro(file: Path) -> float:
-    """A millionth of the number in a file; NaN where there is none."""
-    try:
-        return int(file.read_text()) / 1e6
-    except (OSError, ValueError):
-        return math.nan
 
 
 def _watts(value: float | str) -> float:
