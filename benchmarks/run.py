@@ -19,7 +19,7 @@ from cases.outcome import Outcome
 
 CASES = (
     "startup", "memory", "rapl_window", "nvml_window", "whole_window", "sampling_cost", "recording",
-    "loop_overhead", "bench_command", "parameters",
+    "loop_overhead", "bench_command", "parameters", "power_caps", "study_summary",
 )  # fmt: skip
 
 

@@ -10,6 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .abilities import CallTime as CallTime
+    from .abilities import LayeredTraining as LayeredTraining
+    from .abilities import ProfiledLayered as ProfiledLayered
+    from .abilities import ProfiledPass as ProfiledPass
+    from .abilities import RepeatableLayered as RepeatableLayered
+    from .abilities import TimedLayered as TimedLayered
+    from .aipowermeter import AIPowerMeterOptions as AIPowerMeterOptions
+    from .aipowermeter import read_aipowermeter as read_aipowermeter
     from .baselines import Baseline as Baseline
     from .baselines import baseline_of as baseline_of
     from .baselines import energy_change as energy_change
@@ -19,6 +27,10 @@ if TYPE_CHECKING:
     from .burner import obey_levels as obey_levels
     from .calibration import Calibration as Calibration
     from .calibration_files import stored_calibrations as stored_calibrations
+    from .cap_guard import InForce as InForce
+    from .cap_optimise import optimise_power_cap as optimise_power_cap
+    from .cap_results import CapResult as CapResult
+    from .cap_search import SearchSettings as SearchSettings
     from .carbon import Cost as Cost
     from .carbon import Emissions as Emissions
     from .carbon import SoftwareCarbonIntensity as SoftwareCarbonIntensity
@@ -35,6 +47,10 @@ if TYPE_CHECKING:
     from .clock import Clock as Clock
     from .compared_models import ComparisonInterrupted as ComparisonInterrupted
     from .compared_reports import compare_reports as compare_reports
+    from .correlations import Correlation as Correlation
+    from .correlations import CorrelationMatrix as CorrelationMatrix
+    from .correlations import correlate as correlate
+    from .correlations import correlations_of as correlations_of
     from .counters import CounterProfiler as CounterProfiler
     from .decorator import measure as measure
     from .diagnosis import diagnose as diagnose
@@ -57,6 +73,8 @@ if TYPE_CHECKING:
     from .errors import PluginNotFound as PluginNotFound
     from .errors import PluginUnavailable as PluginUnavailable
     from .errors import PowerCapError as PowerCapError
+    from .errors import PowerCapForbidden as PowerCapForbidden
+    from .errors import PowerCapKept as PowerCapKept
     from .errors import ReadingError as ReadingError
     from .errors import SchemaError as SchemaError
     from .errors import ServiceError as ServiceError
@@ -66,14 +84,28 @@ if TYPE_CHECKING:
     from .errors import ServiceUntrusted as ServiceUntrusted
     from .explanation import explain as explain
     from .export import Exporter as Exporter
+    from .export import ReportSource as ReportSource
+    from .fit_results import FitBreak as FitBreak
+    from .fit_results import FitResult as FitResult
+    from .fit_results import FitScore as FitScore
+    from .fits import fit_sizes as fit_sizes
     from .gradables import gradable as gradable
     from .grading import Gradable as Gradable
     from .grading import Grader as Grader
     from .host_telemetry import HostTelemetry as HostTelemetry
+    from .host_use import HostUse as HostUse
     from .inputs import InputOptions as InputOptions
     from .inputs import Normalisation as Normalisation
     from .inputs import Text as Text
     from .interleaved import ComparisonSettings as ComparisonSettings
+    from .layer_results import LayerEnergy as LayerEnergy
+    from .layer_results import LayersResult as LayersResult
+    from .layer_window import WatchedCall as WatchedCall
+    from .layer_window import WatchedLoop as WatchedLoop
+    from .layer_window import layers_of_window as layers_of_window
+    from .layers import LayerSettings as LayerSettings
+    from .limiter import ClockLimit as ClockLimit
+    from .limiter import ClockLimiter as ClockLimiter
     from .limiter import PowerLimit as PowerLimit
     from .limiter import PowerLimiter as PowerLimiter
     from .model import Ability as Ability
@@ -90,12 +122,19 @@ if TYPE_CHECKING:
     from .parameters import MacCount as MacCount
     from .parameters import ParameterCount as ParameterCount
     from .parameters import ParameterEntry as ParameterEntry
+    from .power_caps import power_cap as power_cap
+    from .power_caps import reset_power_cap as reset_power_cap
+    from .power_caps import restore_power_caps as restore_power_caps
+    from .power_caps import set_power_cap as set_power_cap
     from .process_shares import ProcessShares as ProcessShares
     from .process_split import of_tree as of_tree
+    from .processor_limits import PackageLimit as PackageLimit
+    from .processor_limits import package_limits as package_limits
     from .profiler import Observation as Observation
     from .profiler import ProcessUtilisation as ProcessUtilisation
     from .profiler import Profiler as Profiler
     from .profiler import Telemetry as Telemetry
+    from .program_names import program_name as program_name
     from .raw_files import read_raw as read_raw
     from .raw_files import write_raw as write_raw
     from .recorder import Recorder as Recorder
@@ -115,6 +154,8 @@ if TYPE_CHECKING:
     from .results import Footprint as Footprint
     from .results import Grade as Grade
     from .results import InferenceResult as InferenceResult
+    from .results import ModelSummary as ModelSummary
+    from .results import Observed as Observed
     from .results import ProcessShare as ProcessShare
     from .results import Report as Report
     from .results import TrainingResult as TrainingResult
@@ -137,6 +178,28 @@ if TYPE_CHECKING:
     from .session import Session as Session
     from .session import TrainingFailed as TrainingFailed
     from .spool import Spool as Spool
+    from .study_cells import CellFigure as CellFigure
+    from .study_cells import CellKey as CellKey
+    from .study_cells import CellRecord as CellRecord
+    from .study_comparison import ComparedRow as ComparedRow
+    from .study_comparison import StudyComparison as StudyComparison
+    from .study_comparison import compare_studies as compare_studies
+    from .study_files import read_cells as read_cells
+    from .study_fits import fit_study as fit_study
+    from .study_machines import same_machine as same_machine
+    from .study_plan import PlannedModel as PlannedModel
+    from .study_plan import StudyPlan as StudyPlan
+    from .study_power import power_metrics as power_metrics
+    from .study_results import StudiedModel as StudiedModel
+    from .study_results import StudyFailure as StudyFailure
+    from .study_results import StudyMetric as StudyMetric
+    from .study_results import StudyResult as StudyResult
+    from .study_results import StudyRow as StudyRow
+    from .study_rows import rows_of as rows_of
+    from .study_run import run_study as run_study
+    from .study_summary import summarise as summarise
+    from .study_toml import read_study_plan as read_study_plan
+    from .study_work import StudyWork as StudyWork
     from .submission import Answer as Answer
     from .submission import Outcome as Outcome
     from .submission import Sender as Sender
@@ -148,6 +211,14 @@ if TYPE_CHECKING:
     from .windows import WindowProfiler as WindowProfiler
 
 _HOMES = {
+    "abilities": (
+        "CallTime", "LayeredTraining", "ProfiledLayered", "ProfiledPass", "RepeatableLayered",
+        "TimedLayered",
+    ),
+    "layer_results": ("LayerEnergy", "LayersResult"),
+    "layer_window": ("WatchedCall", "WatchedLoop", "layers_of_window"),
+    "layers": ("LayerSettings",),
+    "aipowermeter": ("AIPowerMeterOptions", "read_aipowermeter"),
     "baselines": (
         "Baseline", "baseline_of", "energy_change", "load_baseline", "read_baseline",
         "save_baseline",
@@ -155,6 +226,10 @@ _HOMES = {
     "burner": ("obey_levels",),
     "calibration": ("Calibration",),
     "calibration_files": ("stored_calibrations",),
+    "cap_guard": ("InForce",),
+    "cap_optimise": ("optimise_power_cap",),
+    "cap_results": ("CapResult",),
+    "cap_search": ("SearchSettings",),
     "carbon": (
         "Cost", "Emissions", "SoftwareCarbonIntensity", "embodied_share", "emissions",
         "energy_cost", "software_carbon_intensity",
@@ -166,6 +241,7 @@ _HOMES = {
     "clock": ("Clock",),
     "compared_models": ("ComparisonInterrupted",),
     "compared_reports": ("compare_reports",),
+    "correlations": ("Correlation", "CorrelationMatrix", "correlate", "correlations_of"),
     "counters": ("CounterProfiler",),
     "decorator": ("measure",),
     "diagnosis": ("diagnose",),
@@ -175,12 +251,15 @@ _HOMES = {
         "MeasurementError",
         "ModelAmbiguous", "ModelError", "ModelInputError", "ModelLoadError",
         "ModelUnrecognised", "NoSensorError", "PluginBroken", "PluginConflict", "PluginError",
-        "PluginNotFound", "PluginUnavailable", "PowerCapError", "ReadingError", "SchemaError",
+        "PluginNotFound", "PluginUnavailable", "PowerCapError", "PowerCapForbidden",
+        "PowerCapKept", "ReadingError", "SchemaError",
         "ServiceError", "ServiceFailed", "ServiceRefused", "ServiceUnreachable",
         "ServiceUntrusted",
     ),
     "explanation": ("explain",),
-    "export": ("Exporter",),
+    "export": ("Exporter", "ReportSource"),
+    "fit_results": ("FitBreak", "FitResult", "FitScore"),
+    "fits": ("fit_sizes",),
     "gradables": ("gradable",),
     "grading": ("Gradable", "Grader"),
     "inputs": ("InputOptions", "Normalisation", "Text"),
@@ -190,18 +269,24 @@ _HOMES = {
     ),
     "model_factory": ("DLModelFactory", "factory"),
     "parameters": ("LayerParameters", "MacCount", "ParameterCount", "ParameterEntry"),
-    "limiter": ("PowerLimit", "PowerLimiter"),
+    "limiter": ("ClockLimit", "ClockLimiter", "PowerLimit", "PowerLimiter"),
     "host_telemetry": ("HostTelemetry",),
+    "host_use": ("HostUse",),
+    "power_caps": ("power_cap", "reset_power_cap", "restore_power_caps", "set_power_cap"),
     "process_shares": ("ProcessShares",),
     "process_split": ("of_tree",),
+    "processor_limits": ("PackageLimit", "package_limits"),
     "profiler": ("Observation", "ProcessUtilisation", "Profiler", "Telemetry"),
+    "program_names": ("program_name",),
     "raw_files": ("read_raw", "write_raw"),
     "recorder": ("Recorder",),
     "recording_reading": ("Recorded", "read_recording"),
     "report_files": ("dump", "read_report", "to_json", "write_report"),
     "results": (
         "CommandResult", "ComparedModel", "ComparisonResult", "EnergyRatio", "EnergySplit",
-        "EpochResult", "Figure", "Footprint", "Grade", "InferenceResult", "ProcessShare", "Report",
+        "EpochResult", "Figure", "Footprint", "Grade", "InferenceResult",
+        "ModelSummary", "Observed",
+        "ProcessShare", "Report",
         "TrainingResult", "WindowResult",
     ),
     "runs": ("Bounds", "DevicePower", "Run", "new_key", "run_of"),
@@ -211,6 +296,21 @@ _HOMES = {
     "scales": ("Scale", "read_scale", "scale_fingerprint"),
     "session": ("MeasurementInterrupted", "Session", "TrainingFailed"),
     "spool": ("Spool",),
+    "study_machines": ("same_machine",),
+    "study_power": ("power_metrics",),
+    "study_cells": ("CellFigure", "CellKey", "CellRecord"),
+    "study_comparison": ("ComparedRow", "StudyComparison", "compare_studies"),
+    "study_fits": ("fit_study",),
+    "study_files": ("read_cells",),
+    "study_plan": ("PlannedModel", "StudyPlan"),
+    "study_rows": ("rows_of",),
+    "study_summary": ("summarise",),
+    "study_run": ("run_study",),
+    "study_toml": ("read_study_plan",),
+    "study_work": ("StudyWork",),
+    "study_results": (
+        "StudiedModel", "StudyFailure", "StudyMetric", "StudyResult", "StudyRow",
+    ),
     "submission": ("Answer", "Outcome", "Sender", "ServiceGrader", "submit"),
     "tensors": ("TensorSpec",),
     "trainable": ("Score", "Scored"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,12 +30,15 @@ class Layer:
         type: the library's name of its kind (``Conv2d``).
         parameters: elements of its own parameters, not of its children's.
         parent: name of the layer that contains it, None at the top.
+        direction: ``forward`` or ``backward``: not a layer, but that part of its parent's
+            work in training; empty for a layer.
     """
 
     name: str
     type: str
     parameters: int
     parent: str | None
+    direction: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,36 @@ class TimedLayered(Layered, Protocol):
         """
 
 
+@dataclass(frozen=True)
+class ProfiledPass:
+    """One pass as the profiler of a runtime wrote it down.
+
+    Attributes:
+        calls: in the order in which they begin, the model itself first.
+        seconds: of the pass with all that comes around the model.
+        step_s: smallest difference of two times that the profiler can tell.
+    """
+
+    calls: tuple[CallTime, ...]
+    seconds: float
+    step_s: float = 0.0
+
+
+@runtime_checkable
+class ProfiledLayered(Layered, Protocol):
+    """Layers whose times a profiler tells, of many passes and only when these are over."""
+
+    def profiled(self, prepared: Any, passes: int) -> tuple[ProfiledPass, ...]:
+        """Passes on ``prepared``, one after the other, all with the same calls.
+
+        Args:
+            prepared: see ``calls``.
+            passes: as many, or fewer where the profiler holds no more; at least one. When
+                this returns nothing of them is still running, no profiler is on, and no
+                file of it is left.
+        """
+
+
 @runtime_checkable
 class RepeatableLayered(Layered, Protocol):
     """Layers that can be done several times inside a pass."""
@@ -107,4 +141,16 @@ class RepeatableLayered(Layered, Protocol):
         Raises:
             ModelError: this layer cannot be repeated, because it keeps a state or works in
                 place on what others need.
+        """
+
+
+@runtime_checkable
+class LayeredTraining(Protocol):
+    """A model opened for training whose layers can be told apart in a step."""
+
+    def layered(self) -> AbstractContextManager[TimedLayered]:
+        """While it lasts steps cost what they cost and teach nothing.
+
+        Its ``prepared`` is a prepared batch, a pass is a training step. Afterwards
+        parameters, buffers, gradients, the optimiser and random numbers are as they were.
         """

@@ -19,6 +19,8 @@
     │   ├── NoSensorError        nothing here can give joules
     │   └── CalibrationError     a sensor cannot be compared with that meter
     ├── PowerCapError
+    │   ├── PowerCapForbidden    this user may not set a limit
+    │   └── PowerCapKept         the device keeps another limit than was set
     ├── GradeError
     ├── ComparisonError          two things that cannot be compared
     ├── SchemaError              a report of an unknown version or shape
@@ -111,6 +113,32 @@ class CalibrationError(MeasurementError):
 
 class PowerCapError(GreenAIError):
     """A power limit could not be read, set or restored."""
+
+
+class PowerCapForbidden(PowerCapError):
+    """This user may not set a power limit or clock.
+
+    Args:
+        message: see the module.
+        by_hand: the command by which root would do it; empty if there is none.
+    """
+
+    def __init__(self, message: str, by_hand: str = "") -> None:
+        super().__init__(message)
+        self.by_hand = by_hand
+
+
+class PowerCapKept(PowerCapError):
+    """A device took a limit, and keeps another one.
+
+    Args:
+        message: see the module.
+        kept: the limit in force, in the unit of its limiter.
+    """
+
+    def __init__(self, message: str, kept: float) -> None:
+        super().__init__(message)
+        self.kept = kept
 
 
 class GradeError(GreenAIError):

@@ -20,10 +20,12 @@ from .results import (
     ComparisonResult,
     Figure,
     InferenceResult,
+    LayersResult,
     RawFile,
     Report,
     Result,
     SelfCost,
+    StudyResult,
     TrainingResult,
     WindowResult,
 )
@@ -122,8 +124,10 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
     raw: RawFile | None = getattr(result, "raw", None)
     again: Result | None = None
     if raw is None:
-        # Those of comparisons are never kept, so there is nothing to advise.
-        if not isinstance(result, ComparisonResult):
+        # Those of comparisons, studies and layers are never kept, so there is nothing to advise.
+        if isinstance(result, StudyResult):
+            notes.append("its figures are medians over runs: explain the report of a run beside it")
+        elif not isinstance(result, ComparisonResult | LayersResult):
             notes.append("no raw readings were kept; measure with --raw to keep them")
     elif not (folder / Path(raw.name).name).is_file():
         notes.append(f"the raw readings, {raw.name}, are not beside the report")
@@ -157,6 +161,8 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
 def _title(result: Result) -> str:
     if isinstance(result, ComparisonResult):
         return ", ".join(f"{one.label} {one.model.path}" for one in result.models)
+    if isinstance(result, StudyResult):
+        return result.name
     model = getattr(result, "model", None)
     command = getattr(result, "command", ())
     return model.path if model is not None else " ".join(command) or type(result).__name__

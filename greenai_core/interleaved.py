@@ -114,6 +114,7 @@ def run_quads(
     settings: ComparisonSettings,
     progress: Callable[[float, str], None] = lambda share, text: None,
     samples: Sequence[int] = (),
+    before: Callable[[int], None] = lambda index: None,
 ) -> QuadRun:
     """Measure pieces of work in turn and compare each with the first.
 
@@ -128,6 +129,8 @@ def run_quads(
         settings: how long.
         progress: told the share done (0 to 1) and a word on the state.
         samples: what one run of each work counts for; without them 1.
+        before: called with the position of a work before each piece of it, and before its
+            warm-up; what it does is not measured.
 
     Raises:
         NoSensorError: there is no channel to compare by.
@@ -141,7 +144,10 @@ def run_quads(
     ticks = Ticks(clock, sources)
     try:
         counts = samples or [1] * len(works)
-        return _Comparison(works, counts, sources, contains, ticks, settings, progress).run()
+        comparison = _Comparison(
+            works, counts, sources, contains, ticks, settings, progress, before
+        )
+        return comparison.run()
     except WorkFailed as failed:
         raise failed.error from None
     finally:
@@ -159,6 +165,7 @@ class _Comparison:
     ticks: Ticks
     settings: ComparisonSettings
     progress: Callable[[float, str], None]
+    before: Callable[[int], None]
     rounds: list[list[Piece]] = field(default_factory=list)
     dropped: dict[int, Exception] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -213,6 +220,7 @@ class _Comparison:
         self.seconds = [1.0] * len(self.works)
         for index, work in enumerate(self.works):
             with self._dropping(index):
+                self.before(index)
                 self.seconds[index] = warm_up(work, self.ticks.clock, limits)
         begun = now()
         for _ in range(PROBE_TICKS):
@@ -299,6 +307,7 @@ class _Comparison:
         pause_ends = self.piece_ended + PAUSE_SHARE * self.piece_s
         clock.sleep(max(pause_ends - clock.now(), 0.0))
         try:
+            self.before(index)
             self._work(index, pace.settle, pace.stride)
             start, began = self.ticks.count - 1, clock.now()
             self._work(index, pace.counted, pace.stride)

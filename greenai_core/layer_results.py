@@ -33,6 +33,8 @@ class LayerEnergy:
         method: ``context``, ``isolation``, or ``time``: its share of the time at the mean
             power, which is a model and no measurement.
         warnings: about this layer.
+        direction: ``forward`` or ``backward``: that part of the work of its parent in
+            training; empty for a layer.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LayerEnergy:
     with_parts_j: Figure | None
     method: str
     warnings: tuple[str, ...] = ()
+    direction: str = ""
 
     @property
     def joules_per_mac(self) -> float | None:
@@ -65,12 +68,12 @@ class HookCost:
         per_call_s: of watching one call of one layer, s.
         share: of the watched pass, before it was taken off.
         left_share: by how much the corrected times of two kinds of passes, watched once and
-            twice, still differ.
+            twice, still differ; None where they cannot be watched twice.
     """
 
     per_call_s: float
     share: float
-    left_share: float
+    left_share: float | None
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,7 @@ def layers_result(
             with_parts_j=within[layer.name],
             method=parts[layer.name].method if parts else TIME,
             warnings=parts[layer.name].warnings if parts else (),
+            direction=layer.direction,
         )
         for layer in layers
     )

@@ -32,7 +32,8 @@ class Shares:
         pass_s: of a pass that nobody watched.
         per_call_s: what watching one call costs.
         watched_s: of a watched pass.
-        left_share: difference that is left between passes watched once and twice.
+        left_share: difference that is left between passes watched once and twice; None
+            where they cannot be watched twice.
         passes: that were watched.
     """
 
@@ -43,16 +44,17 @@ class Shares:
     pass_s: float
     per_call_s: float
     watched_s: float
-    left_share: float
+    left_share: float | None
     passes: int
 
 
 def shares_of(
     passes: Sequence[Sequence[CallTime]],
     watched_s: Sequence[float],
-    twice_s: Sequence[float],
+    twice_s: Sequence[float] | None,
     plain_s: Sequence[float],
     work_s: Sequence[float],
+    step_s: float = 0.0,
 ) -> Shares:
     """The time of each call.
 
@@ -61,16 +63,18 @@ def shares_of(
     Args:
         passes: the calls of each watched pass.
         watched_s: length of each of these.
-        twice_s: of passes in which each call was stamped twice as often.
+        twice_s: of passes in which each call was stamped twice as often; None where that
+            cannot be done, and then nothing tells whether the correction is right.
         plain_s: of passes in which no layer was watched.
-        work_s: of these with all that comes around the model. Passes of all four kinds took
+        work_s: of these with all that comes around the model. Passes of all kinds took
             turns.
+        step_s: smallest difference that the stamps can tell.
 
     Raises:
         ModelError: the passes went through different layers.
         ValueError: no passes of one kind.
     """
-    if not (passes and twice_s and plain_s and work_s):
+    if not (passes and plain_s and work_s) or (twice_s is not None and not twice_s):
         raise ValueError("passes of each kind are needed: plain, watched, watched twice, work")
     names = tuple(call.layer for call in passes[0])
     parents = [call.parent for call in passes[0]]
@@ -82,9 +86,7 @@ def shares_of(
                 "`greenai bench`"
             )
     inclusive = np.array([[call.seconds for call in one] for one in passes])
-    model_s, once_s, double_s, whole_s = (
-        float(np.median(s)) for s in (plain_s, watched_s, twice_s, work_s)
-    )
+    model_s, once_s, whole_s = (float(np.median(s)) for s in (plain_s, watched_s, work_s))
     # The model itself is stamped in plain passes too.
     cost = max((once_s - model_s) / max(len(names) - 1, 1), 0.0)
     inside = _calls_inside(parents)
@@ -100,18 +102,24 @@ def shares_of(
     children = np.bincount([p for p in parents if p is not None], minlength=len(names))
     unsure = cost * (1 + children) * INSIDE / math.sqrt(3)
     overhead = max(whole_s - model_s, 0.0)
-    expected = model_s + 2 * (once_s - model_s)
     return Shares(
         layers=names,
         seconds=tuple(map(float, seconds)),
-        u_seconds=tuple(map(float, np.hypot(noise, unsure))),
+        u_seconds=tuple(map(float, np.hypot(np.hypot(noise, unsure), step_s / math.sqrt(12)))),
         overhead_s=overhead,
         pass_s=model_s + overhead,
         per_call_s=cost,
         watched_s=once_s + overhead,
-        left_share=abs(double_s - expected) / model_s if model_s else 0.0,
+        left_share=_left_share(model_s, once_s, twice_s),
         passes=len(passes),
     )
+
+
+def _left_share(model_s: float, once_s: float, twice_s: Sequence[float] | None) -> float | None:
+    if twice_s is None:
+        return None
+    expected = model_s + 2 * (once_s - model_s)
+    return abs(float(np.median(twice_s)) - expected) / model_s if model_s else 0.0
 
 
 def _calls_inside(parents: Sequence[int | None]) -> Vector:

@@ -15,10 +15,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .abilities import CallTime, Layer, LayerCall, Layered, RepeatableLayered, TimedLayered
+from .abilities import (
+    CallTime,
+    Layer,
+    LayerCall,
+    Layered,
+    ProfiledLayered,
+    RepeatableLayered,
+    TimedLayered,
+)
 from .blocks import Source
 from .clock import Clock
 from .errors import ModelError
+from .layer_profiles import profiled_shares
 from .layer_results import CONTEXT, ISOLATION, TIME, LayersResult
 from .layer_rows import Part, layers_result, seconds_by_layer, u_of
 from .layer_shares import ROOT, Shares, shares_of
@@ -136,10 +145,12 @@ class LayerMeasurement:
 
     def _shares(self, whole: InferenceResult) -> Shares:
         layered, prepared = self._pass.layered, self._pass.prepared
-        if not isinstance(layered, TimedLayered):
-            return self._replayed(layered.calls(prepared), whole)
         count = round(PASSES_S / max(whole.latency_s.value, 1e-6))
         count = min(max(count, FEWEST_PASSES), MOST_PASSES)
+        if isinstance(layered, ProfiledLayered):
+            return profiled_shares(layered, prepared, lambda: self._timed(self._pass.work), count)
+        if not isinstance(layered, TimedLayered):
+            return self._replayed(layered.calls(prepared), whole)
         passes: list[tuple[CallTime, ...]] = []
         work_s: list[float] = []
         lengths: dict[int, list[float]] = {0: [], 1: [], 2: []}
@@ -188,25 +199,28 @@ class LayerMeasurement:
         return self._clock.now() - began
 
     def _leaves(self, layers: Sequence[Layer], seconds: Mapping[str, float]) -> list[str]:
-        """The layers to measure, longest first."""
-        containers = {layer.parent for layer in layers}
+        """The layers in which no other takes time, longest first."""
+        containers = set()
+        for layer in reversed(layers):  # from the inside to the outside
+            if layer.name in containers or seconds.get(layer.name, 0.0) > 0:
+                containers.add(layer.parent)
         leaves = [
             layer.name
             for layer in layers
             if layer.name not in containers and seconds.get(layer.name, 0.0) > 0
         ]
         leaves.sort(key=lambda name: -seconds[name])
-        return leaves[: self._settings.top]
+        return leaves
 
     def _measured(
         self, names: Sequence[str], seconds: Mapping[str, float], whole: InferenceResult
     ) -> dict[str, Part]:
-        calls: dict[str, list[LayerCall]] = {name: [] for name in names}
+        """Those that take longest, of those that can be done again."""
+        calls: dict[str, list[LayerCall]] = {}
         for call in self._pass.layered.calls(self._pass.prepared):
-            if call.layer in calls:
-                calls[call.layer].append(call)
+            calls.setdefault(call.layer, []).append(call)
         parts = {}
-        order = list(names)
+        order = [name for name in names if name in calls][: self._settings.top]
         self._random.shuffle(order)
         for number, name in enumerate(order):
             self._progress((1 + number) / (1 + len(order)), name)
@@ -226,7 +240,10 @@ class LayerMeasurement:
                 except ModelError as error:
                     reasons = (f"measured by itself: {error}",)
             else:
-                reasons = ("measured by itself: this format cannot repeat a layer in a pass",)
+                reasons = (
+                    f"measured by itself: {self._pass.phase} of this format cannot repeat a "
+                    "layer in a pass",
+                )
         if not calls:
             return None
         return self._isolated(calls, seconds, whole, reasons)

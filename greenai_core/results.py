@@ -20,6 +20,7 @@ from .comparison_results import ComparisonResult as ComparisonResult
 from .comparison_results import EnergyRatio as EnergyRatio
 from .comparison_results import FailedModel as FailedModel
 from .comparison_results import Quad as Quad
+from .diagnosis import Diagnosis as Diagnosis
 from .figures import ChannelJoules as ChannelJoules
 from .figures import ChannelNet as ChannelNet
 from .figures import Figure as Figure
@@ -29,9 +30,11 @@ from .figures import Observed as Observed
 from .figures import Repetition as Repetition
 from .figures import SelfCost as SelfCost
 from .footprint import Footprint as Footprint
+from .layer_results import LayersResult as LayersResult
 from .parameters import ParameterCount
 from .process_results import EnergySplit as EnergySplit
 from .process_results import ProcessShare as ProcessShare
+from .study_results import StudyResult as StudyResult
 
 SCHEMA_VERSION = 1
 
@@ -394,6 +397,8 @@ class CommandResult:
         footprint: carbon and cost; None where they were not worked out.
         against_baseline: how it compares with a baseline of the user's; None where
             that was not asked for.
+        diagnosis: how much of its power range the run used; None where full power or
+            idle is not known.
     """
 
     command: tuple[str, ...]
@@ -413,9 +418,17 @@ class CommandResult:
     net_channels: tuple[ChannelNet, ...] = ()
     footprint: Footprint | None = None
     against_baseline: Grade | None = None
+    diagnosis: Diagnosis | None = None
 
 
-Result = InferenceResult | TrainingResult | CommandResult | ComparisonResult
+Result = (
+    InferenceResult
+    | TrainingResult
+    | CommandResult
+    | ComparisonResult
+    | StudyResult
+    | LayersResult
+)
 
 RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(
     {
@@ -424,6 +437,8 @@ RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(
         "measure": CommandResult,
         "grade": CommandResult,
         "compare": ComparisonResult,
+        "study": StudyResult,
+        "layers": LayersResult,
     }
 )
 
@@ -433,7 +448,8 @@ class Report:
     """A file of results of one kind, with the machine that gave them.
 
     Attributes:
-        kind: ``bench``, ``train``, ``measure``, ``grade`` or ``compare``.
+        kind: ``bench``, ``train``, ``measure``, ``grade``, ``compare``, ``study`` or
+            ``layers``.
         created: UTC, ISO 8601.
         environment: see ``greenai_core.environment.describe``.
         settings: the options that the figures depend on.

@@ -29,8 +29,8 @@ from .evaluation import MeasurementInterrupted
 from .host_telemetry import HostTelemetry
 from .inputs import InputOptions
 from .kept_runs import Kept, KeptRun
-from .layer_evaluation import inference_layers
-from .layer_results import LayersResult
+from .layer_evaluation import LayerBench, inference_layers, training_layers
+from .layer_results import ISOLATION, LayersResult
 from .layers import LayerSettings
 from .loop import LoopSettings
 from .model import DLLibrary, Trainable
@@ -331,35 +331,36 @@ class Session:
         model: DLLibrary | str | os.PathLike[str],
         data: Any = None,
         *,
+        training: bool = False,
         options: InputOptions | None = None,
         settings: LayerSettings | None = None,
         progress: Progress = lambda share, text: None,
     ) -> LayersResult:
-        """Energy and time of one inference, layer by layer.
+        """Energy and time of one inference or training step, layer by layer.
+
+        A model that is measured in training is not trained: it is as it was afterwards.
 
         Args:
             model: see ``evaluate_inference``.
-            data: likewise.
-            options: likewise.
-            settings: how layers are measured, and when to stop.
+            data: likewise; in training see ``evaluate_training``: the first batch is taken,
+                None for synthetic inputs and targets.
+            training: whether a pass is a training step: forward and backward of each layer,
+                the loss and the optimiser.
+            options: see ``evaluate_inference``.
+            settings: how layers are measured, and when to stop. The default method is
+                ``context``; in training ``isolation``.
             progress: told the share done and a word on the state.
 
         Raises:
             ModelError: the model cannot be run on these data, or its layers cannot be told
                 apart; the message says why.
         """
+        default = LayerSettings(method=ISOLATION) if training else LayerSettings()
+        bench = LayerBench(self.sources, self.clock, settings or default, progress)
         with opened(model) as library:
             library.load()
-            inputs = library.make_inputs(data, options or InputOptions())
-            return inference_layers(
-                library,
-                library.prepare(inputs),
-                evaluation.describe(library, inputs, samples(inputs)),
-                self.sources,
-                self.clock,
-                settings or LayerSettings(),
-                progress,
-            )
+            measure = training_layers if training else inference_layers
+            return measure(library, data, options or InputOptions(), bench)
 
     def _keep(self, kept: Kept) -> None:
         self.kept = kept if self._raw else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -73,6 +74,7 @@ def _t_tail(t: float, nu: float) -> float:
     return 0.5 * (1.0 - front * _beta_fraction(b, a, rest) / b)
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(probability: float, nu: float) -> float:
     """Quantile of Student's t.
 

@@ -1,6 +1,7 @@
 """What the documents tell people to type exists."""
 
 import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import greenai_core
 from greenai_core.cli.main import cli
+from greenai_core.cli.study import SUBCOMMANDS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -17,6 +19,7 @@ DOCUMENTS = sorted(
     for path in (
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/studies/*.md"),
         *ROOT.glob("examples/*/README.md"),
     )
 )
@@ -58,6 +61,10 @@ def test_commands_in_documents_have_these_options(document):
             command = command.get_command(context, name)
             assert command is not None, f"{document}: greenai {name}"
             context = click.Context(command, info_name=name, parent=context)
+        if name == "study" and words[0] in SUBCOMMANDS:
+            command = importlib.import_module(
+                f"greenai_core.cli.{SUBCOMMANDS[words.pop(0)][0]}"
+            ).command
         command.make_parser(context).parse_args(list(words))
 
 

@@ -126,3 +126,26 @@ def test_the_measuring_tools(tmp_path, monkeypatch, tool):
     assert len(rows) >= 1
     assert {len(row) for row in rows} == {3 if tool.startswith("Energy") else 8}
     assert float(rows[-1][0]) > 0.04
+
+
+@pytest.mark.torch
+def test_the_tool_for_layers(tmp_path, monkeypatch):
+    """This machine may have no sensor: then the energies are empty, and it is said."""
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "model": model,
+        "num_epochs": 2,
+        "train": lambda: model(torch.rand(2, 4)).sum().backward(),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        exec(snippet("LayerwiseMeasurementTool("), names)
+    lines = (tmp_path / "test_layerwise_measurement_tool.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    assert [row[0] for row in rows] == ["Linear", "ReLU"]
+    assert all(row[1] == "" or float(row[1]) >= 0 for row in rows)
+    assert all(map(torch.equal, before, model.parameters()))

@@ -26,14 +26,18 @@ COMMANDS = {
     "bench": ("bench", "Joules, seconds and watts of one inference, with intervals."),
     "compare": ("compare", "Which of several models uses less energy, and by how much."),
     "train": ("train", "Joules, seconds and watts of training: a step, or whole epochs."),
+    "layers": ("layers", "Where in a model the joules go: layer by layer, adding up."),
+    "study": ("study", "How energy grows with the size of the input: a whole study."),
     "measure": ("measure", "The energy of any command."),
     "record": ("record", "Sensors to a file, row by row; and windows of such files."),
     "grade": ("grade", "Energy above idle and a grade: of a script, a command, a model."),
     "sync": ("sync", "Send the runs that a grading service did not get yet."),
     "scale": ("scale", "Scales that grades are given on: list, show, build."),
     "calibrate": ("calibrate", "Compare a sensor with a wattmeter, so that its joules are known."),
+    "powercap": ("powercap", "Power caps: show, set, reset, restore, and find the best one."),
     "explain": ("explain", "Where figures come from, and what makes them uncertain."),
     "export": ("export", "A report as CSV, Markdown or JSON."),
+    "report": ("report", "A page with tables and pictures, of reports, studies, recordings."),
     "config": ("config_show", "The settings in force and where each comes from."),
 }
 """Command -> its module and the first line of its help."""
@@ -133,11 +137,11 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if args is None else args)
-    if args is None and watcher.wanted(arguments):
-        ended = watcher.split()
-        if ended is not None:
-            return ended
     try:
+        if args is None and watcher.wanted(arguments):
+            ended = watcher.split()
+            if ended is not None:
+                return ended
         with INTERRUPTS.installed():
             return _run(arguments)
     except KeyboardInterrupt:

@@ -20,13 +20,14 @@ class Progress:
 
     Args:
         total: how many pieces of work there are.
+        done: how many of them were done before.
     """
 
-    def __init__(self, total: int = 1) -> None:
+    def __init__(self, total: int = 1, done: int = 0) -> None:
         stream = sys.stderr
         self._shown = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._total = total
-        self._number = 0
+        self._number = done
         self._name = ""
         self._due = 0.0
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .amdsmi import AmdSmiSimulator as AmdSmiSimulator
     from .amdsmi import SimulatedAmdBoard as SimulatedAmdBoard
     from .bmc import FakeBmc as FakeBmc
+    from .capped_gpu import CappedGpu as CappedGpu
+    from .capped_gpu import CappedWork as CappedWork
     from .clock import VirtualClock as VirtualClock
     from .controls import SimulatedLimiter as SimulatedLimiter
     from .controls import SimulatedTelemetry as SimulatedTelemetry
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "amdsmi": ("AmdSmiSimulator", "SimulatedAmdBoard"),
     "bmc": ("FakeBmc",),
+    "capped_gpu": ("CappedGpu", "CappedWork"),
     "clock": ("VirtualClock",),
     "controls": ("SimulatedLimiter", "SimulatedTelemetry"),
     "exporter_suite": ("ExporterConformance",),

@@ -21,13 +21,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import pytest
 
 from greenai_core.errors import SchemaError
-from greenai_core.export import Exporter
+from greenai_core.export import Exporter, ReportSource
 from greenai_core.results import RESULT_TYPES, Report
 
 from .conformance import Conformance, check
@@ -130,11 +131,57 @@ class ExporterConformance(Conformance):
             self._export(report)
 
     @check
+    def test_several_are_written_or_refused(self) -> None:
+        """Several reports at once become bytes, the same ones each time, or a SchemaError."""
+        for kind in self._written():
+            sources = [
+                ReportSource("a", sample_report(kind)),
+                ReportSource("b", sample_report(kind, known=False)),
+            ]
+            before = copy.deepcopy(sources)
+            with watched() as touched:
+                first = self._several(sources)
+            assert first == self._several(sources), f"{kind}: the bytes differ"
+            assert sources == before, f"{kind}: the reports were changed"
+            assert not touched, f"{kind}: exporting touched {touched[0]}"
+
+    @check
+    def test_one_of_several_is_written(self) -> None:
+        """What can be written alone can be written as the only one of several."""
+        for kind in self._written():
+            content = self._several([ReportSource("only", sample_report(kind))])
+            assert content, f"{kind}: export() writes it, export_several() refuses it"
+
+    @check
+    def test_parts_have_names_for_files(self) -> None:
+        """Parts are bytes, with names that can be those of files; or a SchemaError."""
+        for kind in self._written():
+            for name, content in self._parts(kind).items():
+                assert re.fullmatch(r"\w[\w.-]*", name), f"{kind}: {name!r} is no name of a file"
+                assert type(content) is bytes, f"{kind}: {name} is {type(content).__name__}"
+                assert content, f"{kind}: {name} is empty"
+
+    @check
     def test_unknown_kind_is_refused(self) -> None:
         """A kind of report that the exporter does not know is a SchemaError."""
         report = dataclasses.replace(sample_report("bench"), kind="no such kind")
         with pytest.raises(SchemaError):
             self.make_exporter().export(report)
+
+    def _several(self, sources: Sequence[ReportSource]) -> bytes | None:
+        try:
+            content = self.make_exporter().export_several(sources)
+        except SchemaError:
+            return None
+        assert type(content) is bytes, f"export_several() gave {type(content).__name__}"
+        assert content, "export_several() gave no bytes"
+        return content
+
+    def _parts(self, kind: str) -> Mapping[str, bytes]:
+        try:
+            return self.make_exporter().export_parts([ReportSource("only", sample_report(kind))])
+        except SchemaError:
+            return {}
 
     def _export(self, report: Report) -> bytes | None:
         try:
@@ -149,8 +196,9 @@ class ExporterConformance(Conformance):
         return [kind for kind in RESULT_TYPES if self._export(sample_report(kind)) is not None]
 
     def _with_energies(self) -> list[str]:
-        """Kinds whose results have one total each; a comparison has one for each model."""
-        return [kind for kind in self._written() if kind != "compare"]
+        """Kinds whose results have one total each: no comparisons, studies, layers."""
+        apart = ("compare", "study", "layers")
+        return [kind for kind in self._written() if kind not in apart]
 
 
 __all__ = ["ExporterConformance"]

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from greenai_core.abilities import (
+    CallTime,
+    Layer,
+    ProfiledLayered,
+    RepeatableLayered,
+    TimedLayered,
+)
 from greenai_core.errors import ModelError, ModelInputError
 from greenai_core.model import DLLibrary, Layered, Trainable
 
 from .conformance import check
 from .model_hooks import ModelHooks, misshapen, same, states_shapes
+
+MANY = 64
+"""Times that a layer is done inside a pass to see that it takes longer."""
+
+TRIES = 7
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -164,8 +179,143 @@ class LayerChecks(ModelHooks):
             layered.calls(model.prepare(self.make_inputs(model)))
             assert same(before, self._outputs(model)), "the outputs changed"
 
+    @check
+    def test_timed_calls_are_in_their_places(self, tmp_path: Path) -> None:
+        """``timed`` gives the model itself first and then calls of layers inside it.
+
+        The same calls however often each is stamped, and the model alone with no stamps.
+        """
+        with self._able(tmp_path, "layers") as model:
+            layered = self._layered(model)
+            if not isinstance(layered, TimedLayered):
+                return
+            prepared = model.prepare(self.make_inputs(model))
+            names = {layer.name for layer in layered.layers()}
+            none, once, twice = (layered.timed(prepared, probes) for probes in range(3))
+        assert [(call.layer, call.parent) for call in none] == [("", None)]
+        assert len(once) > 1, "no layer was called"
+        assert_in_their_places(once, names)
+        assert places(once) == places(twice), "stamping twice changes what is called"
+
+    @check
+    def test_timed_calls_fit_into_each_other(self, tmp_path: Path) -> None:
+        """No call of ``timed`` takes less than nothing, or less than the calls inside it."""
+        with self._able(tmp_path, "layers") as model:
+            layered = self._layered(model)
+            if not isinstance(layered, TimedLayered):
+                return
+            assert_fitting(layered.timed(model.prepare(self.make_inputs(model)), 1))
+
+    @check
+    def test_profiled_passes_are_alike(self, tmp_path: Path) -> None:
+        """``profiled`` gives passes of the same calls: one at least, no more than asked for."""
+        with self._able(tmp_path, "layers") as model:
+            layered = self._layered(model)
+            if not isinstance(layered, ProfiledLayered):
+                return
+            names = {layer.name for layer in layered.layers()}
+            passes = layered.profiled(model.prepare(self.make_inputs(model)), 3)
+        assert 1 <= len(passes) <= 3, f"{len(passes)} passes of 3"
+        for one in passes:
+            assert_in_their_places(one.calls, names)
+            assert places(one.calls) == places(passes[0].calls), "passes go different ways"
+            assert_fitting(one.calls, one.step_s)
+            assert one.seconds >= one.calls[0].seconds - one.step_s, "the model outlasts its pass"
+
+    @check
+    def test_watching_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        """After ``timed`` and ``profiled`` the outputs are the same bit by bit."""
+        with self._able(tmp_path, "layers") as model:
+            before = self._outputs(model)
+            layered = self._layered(model)
+            prepared = model.prepare(self.make_inputs(model))
+            if isinstance(layered, TimedLayered):
+                layered.timed(prepared, 1)
+            if isinstance(layered, ProfiledLayered):
+                layered.profiled(prepared, 1)
+            assert same(before, self._outputs(model)), "the outputs changed"
+
+    @check
+    def test_repeating_changes_no_output(self, tmp_path: Path) -> None:
+        """A pass in which a layer is done again gives the outputs of a plain one, then and after.
+
+        A layer may be refused with a ModelError.
+        """
+        with self._able(tmp_path, "layers") as model:
+            before = self._outputs(model)
+            for name, work in self._repeated(model, 3):
+                outputs = work()
+                model.synchronize()
+                assert same(before, model.fetch(outputs)), f"{name!r} gave other outputs"
+            assert same(before, self._outputs(model)), "the outputs changed"
+
+    @check
+    def test_repeating_does_more(self, tmp_path: Path) -> None:
+        """A pass in which the largest layer is done many times takes longer than with it once."""
+        with self._able(tmp_path, "layers") as model:
+            sizes = {layer.name: layer.parameters for layer in self._layered(model).layers()}
+            once, many = dict(self._repeated(model, 1)), dict(self._repeated(model, MANY))
+            if not many:
+                return
+            name = max(many, key=lambda name: sizes[name])
+            fastest = [math.inf, math.inf]
+            for _ in range(TRIES):  # the fastest of each: other work only makes it longer
+                for side, work in enumerate((once[name], many[name])):
+                    began = time.perf_counter()
+                    work()
+                    model.synchronize()
+                    fastest[side] = min(fastest[side], time.perf_counter() - began)
+        assert fastest[1] > fastest[0], f"{name!r} done {MANY} times took no longer"
+
+    def _repeated(self, model: DLLibrary, times: int) -> Sequence[tuple[str, Callable[[], object]]]:
+        """For each leaf that can be repeated a pass in which it is."""
+        layered = self._layered(model)
+        if not isinstance(layered, RepeatableLayered):
+            return []
+        prepared = model.prepare(self.make_inputs(model))
+        found = []
+        layers = layered.layers()
+        for name in [layer.name for layer in layers if layer.name not in parents_of(layers)]:
+            with contextlib.suppress(ModelError):
+                found.append((name, layered.repeated(prepared, name, times)))
+        return found
+
     def _layered(self, model: DLLibrary) -> Layered:
         model.load()
         layered = model.as_layered()
         assert isinstance(layered, Layered), "as_layered() gave no Layered"
         return layered
+
+
+def parents_of(layers: Sequence[Layer]) -> set[str | None]:
+    """Names of the layers that have others inside."""
+    return {layer.parent for layer in layers}
+
+
+def places(calls: Sequence[CallTime]) -> list[tuple[str, int | None]]:
+    """What is called in a pass, and where."""
+    return [(call.layer, call.parent) for call in calls]
+
+
+def assert_in_their_places(calls: Sequence[CallTime], names: set[str]) -> None:
+    """The model comes first; each other call is of a layer and inside one that came before."""
+    assert calls, "nothing was called, not even the model"
+    assert (calls[0].layer, calls[0].parent) == ("", None), "the model itself is not first"
+    for place, call in enumerate(calls[1:], 1):
+        assert call.layer in names, f"{call.layer!r} is no layer of the model"
+        assert call.parent is not None, f"{call.layer!r} is called outside the model"
+        assert 0 <= call.parent < place, f"{call.layer!r} comes before what calls it"
+
+
+def assert_fitting(calls: Sequence[CallTime], step_s: float = 0.0) -> None:
+    """No call takes less than nothing, and none less than the calls inside it together."""
+    left = [call.seconds for call in calls]
+    for call in calls:
+        assert call.seconds >= 0, f"{call.layer!r} took {call.seconds} s"
+        if call.parent is not None:
+            left[call.parent] -= call.seconds
+    inside = Counter(call.parent for call in calls)
+    for place, seconds in enumerate(left):
+        # Each time is cut to the step of the clock.
+        slack = 1e-9 + step_s * (1 + inside[place])
+        assert seconds >= -slack, f"the calls inside {calls[place].layer!r} take longer than it"

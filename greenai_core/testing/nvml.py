@@ -43,7 +43,7 @@ MAX_STEPS = 1024
 HISTORY_S = 10.0
 """The boards have been on for so long when the simulator begins."""
 
-_HEAD = struct.Struct("@ddddIIIi")
+_HEAD = struct.Struct("@ddddIIIiII")
 _STEP = struct.Struct("@dd")
 _CONTROL_BYTES = _HEAD.size + MAX_STEPS * _STEP.size
 _LOST_OFFSET, _FROZEN_OFFSET, _RESET_OFFSET, _LATENCY_OFFSET = 0, 8, 16, 24
@@ -51,6 +51,8 @@ _LIMIT_OFFSET = 32
 _STEPS_OFFSET = 36
 _FLAGS_OFFSET = 40
 _CODE_OFFSET = 44
+_FLOOR_OFFSET = 48
+_CLOCK_OFFSET = 52
 _FORBIDDEN = 1
 _STUBBORN = 2
 _ZERO = 4
@@ -117,7 +119,7 @@ class NvmlSimulator:
         self._steps = [[] for _ in self.boards]
         for index, board in enumerate(self.boards):
             limit = round(board.default_w * 1000)
-            start = math.inf, math.inf, -math.inf, 0.0, limit, 0, 0, 0
+            start = math.inf, math.inf, -math.inf, 0.0, limit, 0, 0, 0, 0, 0
             _HEAD.pack_into(self._control, index * _CONTROL_BYTES, *start)
             self.set_power(index, board.watts, at=self.origin)
         (folder / "boards.txt").write_text(self._configuration(control), encoding="utf-8")
@@ -252,6 +254,10 @@ class NvmlSimulator:
         """Let the board keep its power limit, while setting it succeeds."""
         self._flag(board, _STUBBORN)
 
+    def clamp(self, board: int, watts: float) -> None:
+        """Let the board take limits below this, and keep this one instead."""
+        self._put("@I", board, _FLOOR_OFFSET, round(watts * 1000))
+
     def _flag(self, board: int, flag: int) -> None:
         control, offset = self._mapped(), board * _CONTROL_BYTES + _FLAGS_OFFSET
         flags = struct.unpack_from("@I", control, offset)[0]
@@ -261,6 +267,11 @@ class NvmlSimulator:
         """The power limit in force, whoever set it, W."""
         offset = board * _CONTROL_BYTES + _LIMIT_OFFSET
         return float(struct.unpack_from("@I", self._mapped(), offset)[0]) / 1000
+
+    def locked_mhz(self, board: int) -> int:
+        """The highest clock that somebody locked, MHz; 0 where nobody did."""
+        offset = board * _CONTROL_BYTES + _CLOCK_OFFSET
+        return int(struct.unpack_from("@I", self._mapped(), offset)[0])
 
     # The truth
 

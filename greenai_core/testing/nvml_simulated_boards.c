@@ -35,6 +35,8 @@ struct control {
     uint32_t steps; /* written after the step itself, so no half-written one is read */
     uint32_t flags;
     int32_t code; /* of each call from now on; 0 for success */
+    uint32_t floor_mw; /* lower limits are taken, and this one is kept; 0 for none */
+    uint32_t locked_mhz; /* highest clock; 0 for none */
     struct { double time, watts; } step[MAX_STEPS];
 };
 

@@ -187,7 +187,46 @@ int nvmlDeviceSetPowerManagementLimit(struct device *d, unsigned limit_mw) {
     uint32_t flags = d->board->control->flags;
     if (flags & FORBIDDEN) return NO_PERMISSION;
     if (limit_mw < d->board->low_mw || limit_mw > d->board->high_mw) return INVALID_ARGUMENT;
+    if (limit_mw < d->board->control->floor_mw) limit_mw = d->board->control->floor_mw;
     if (!(flags & STUBBORN)) d->board->control->limit_mw = limit_mw;
+    return SUCCESS;
+}
+
+enum { CLOCK_STEP = 15, LOWEST_CLOCK = 210 };
+
+int nvmlDeviceSetGpuLockedClocks(struct device *d, unsigned low_mhz, unsigned high_mhz) {
+    CALL(enter(d, __func__, 0));
+    if (d->board->control->flags & FORBIDDEN) return NO_PERMISSION;
+    if (low_mhz > high_mhz || high_mhz > d->board->clock_mhz) return INVALID_ARGUMENT;
+    d->board->control->locked_mhz = high_mhz;
+    return SUCCESS;
+}
+
+int nvmlDeviceResetGpuLockedClocks(struct device *d) {
+    CALL(enter(d, __func__, 0));
+    if (d->board->control->flags & FORBIDDEN) return NO_PERMISSION;
+    d->board->control->locked_mhz = 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetSupportedMemoryClocks(struct device *d, unsigned *count, unsigned *mhz) {
+    CALL(enter(d, __func__, 0));
+    unsigned room = *count;
+    *count = 1;
+    if (!room || !mhz) return INSUFFICIENT_SIZE;
+    *mhz = d->board->memory_clock_mhz;
+    return SUCCESS;
+}
+
+/* From the highest down, as drivers list them. */
+int nvmlDeviceGetSupportedGraphicsClocks(struct device *d, unsigned memory_mhz, unsigned *count,
+                                         unsigned *mhz) {
+    CALL(enter(d, __func__, 0));
+    unsigned room = *count;
+    if (memory_mhz != d->board->memory_clock_mhz) return NOT_FOUND;
+    *count = (d->board->clock_mhz - LOWEST_CLOCK) / CLOCK_STEP + 1;
+    if (room < *count || !mhz) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < *count; i++) mhz[i] = d->board->clock_mhz - i * CLOCK_STEP;
     return SUCCESS;
 }
 
@@ -285,6 +324,14 @@ int nvmlDeviceGetComputeRunningProcesses_v3(struct device *d, unsigned *count,
     *count = b->process ? 1 : 0;
     if (*count > room) return INSUFFICIENT_SIZE;
     if (*count) *processes = (struct process){b->process, b->process_memory, ~0u, ~0u};
+    return SUCCESS;
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v3(struct device *d, unsigned *count,
+                                             struct process *processes) {
+    (void)processes;
+    CALL(enter(d, __func__, 0));
+    *count = 0;
     return SUCCESS;
 }
 

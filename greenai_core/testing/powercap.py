@@ -39,6 +39,9 @@ WRITE_ONLY = ("/sys/bus/platform/drivers_probe", "/sys/bus/cpu/drivers_probe")
 """Files of sysfs that not even root may read: a real EACCES for every user."""
 
 
+SHORT_TERM = 1.25
+"""The limit of a few milliseconds over that of half a minute."""
+
 Load = PowerProfile | float
 """A profile, or constant watts."""
 
@@ -201,6 +204,11 @@ class PowercapTree:
         shutil.rmtree((self.root / directory).resolve())
         (self.root / directory).unlink()
 
+    def limit_w(self, directory: str, constraint: int = 0) -> float:
+        """The limit in force, whoever set it, W; the long-term one by default."""
+        file = self.root / directory / f"constraint_{constraint}_power_limit_uw"
+        return int(file.read_text()) / 1e6
+
     def energy_file(self, directory: str) -> Path:
         """Path of the counter of a zone."""
         return self.root / directory / "energy_uj"
@@ -231,6 +239,11 @@ class PowercapTree:
                 "constraint_0_name": "long_term",
                 "constraint_0_power_limit_uw": math.floor(zone.limit_w * 1e6),
                 "constraint_0_max_power_uw": math.floor(zone.limit_w * 1e6),
+                "constraint_0_time_window_us": 27_983_872,
+                "constraint_1_name": "short_term",
+                "constraint_1_power_limit_uw": math.floor(zone.limit_w * SHORT_TERM * 1e6),
+                "constraint_1_max_power_uw": 0,
+                "constraint_1_time_window_us": 2440,
             }
         for name, content in files.items():
             (folder / name).write_text(f"{content}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from greenai_core.layer_results import HookCost, LayerEnergy, LayersResult
 from greenai_core.parameters import ParameterCount
 from greenai_core.results import (
     ChannelEnergy,
@@ -33,6 +34,13 @@ from greenai_core.results import (
     TrainingResult,
     WindowResult,
 )
+from greenai_core.study_results import (
+    StudiedModel,
+    StudyFailure,
+    StudyMetric,
+    StudyResult,
+    StudyRow,
+)
 
 SAMPLE_ENERGY_J = 0.5
 """Total joules of each result of ``sample_report``."""
@@ -49,7 +57,7 @@ def sample_report(kind: str, *, known: bool = True) -> Report:
     """A report of one result.
 
     Args:
-        kind: ``bench``, ``train``, ``measure``, ``grade`` or ``compare``.
+        kind: ``bench``, ``train``, ``measure``, ``grade``, ``compare``, ``study`` or ``layers``.
         known: False: the channel of the total failed, so the total is None.
     """
     results: dict[str, Result] = {
@@ -58,6 +66,8 @@ def sample_report(kind: str, *, known: bool = True) -> Report:
         "measure": _command(known, None),
         "grade": _command(known, _GRADE),
         "compare": _comparison(known),
+        "study": _study(known),
+        "layers": _layers(known),
     }
     return Report(
         kind=kind,
@@ -225,3 +235,77 @@ def _comparison(known: bool) -> ComparisonResult:
         complete=known,
         warnings=("interrupted | early",),
     )
+
+
+def _study(known: bool) -> StudyResult:
+    """Six sizes, the energy of the first is ``SAMPLE_ENERGY_J``; the last ran out of memory."""
+    rows = tuple(_study_row(size, known and size < 192) for size in range(32, 193, 32))
+    model = StudiedModel("réseau, v1|2", _MODEL, _PARAMETERS, 1000, "random weights")
+    return StudyResult("sizes", "pixels", (model,), rows, "greenai", 18, 0, ("one | warning",))
+
+
+def _study_row(size: int, known: bool) -> StudyRow:
+    name = "réseau, v1|2"
+    if not known:
+        failed = tuple(StudyFailure(run, "out | of memory") for run in range(3))
+        return StudyRow(name, size, 2, 0, None, (), (), failed)
+    energy = SAMPLE_ENERGY_J * size / 32
+    values = {
+        "energy_total_j": energy,
+        "energy_package_j": 0.2 * energy,
+        "energy_gpu0_j": 0.8 * energy,
+        "latency_s": 0.1 * size / 32,
+    }
+    metrics = tuple(
+        StudyMetric(
+            name, v, 0.9 * v, 1.1 * v, 0.95 * v, 1.05 * v, "counter", 3, (0.97 * v, v, 1.04 * v)
+        )
+        for name, v in values.items()
+    )
+    return StudyRow(name, size, 2, 3, True, (ID, "gpu:0"), metrics, warnings=("it was | warm",))
+
+
+def _layers(known: bool) -> LayersResult:
+    """A block of two layers, of which one goes by its time; they add up to ``SAMPLE_ENERGY_J``."""
+    shares = {"block": 0.0, "block.conv|1": 0.6, "block.norm": 0.2}
+    methods = {"block": "time", "block.conv|1": "context", "block.norm": "time"}
+    layers = tuple(
+        LayerEnergy(
+            name=name,
+            type="Conv2d" if "conv" in name else "Block",
+            parent="block" if "." in name else None,
+            calls=1,
+            parameters=10,
+            macs=1000 if "conv" in name else None,
+            seconds=0.1 * share,
+            time_share=share,
+            energy_j=_part(share, methods[name]) if known else None,
+            measured_j=_part(0.98 * share, methods[name]) if known else None,
+            with_parts_j=_part(share or 0.8, methods[name]) if known else None,
+            method=methods[name],
+            warnings=("it | waits",),
+        )
+        for name, share in shares.items()
+    )
+    return LayersResult(
+        model=_MODEL,
+        phase="inference",
+        energy_j=figure(SAMPLE_ENERGY_J) if known else None,
+        latency_s=figure(0.1, "clock", "perf_counter"),
+        power_w=figure(5.0) if known else None,
+        contains=(ID,),
+        layers=layers,
+        unattributed_j=_part(0.15, "time") if known else None,
+        overhead_j=_part(0.05, "time") if known else None,
+        residual_j=figure(0.01) if known else None,
+        residual_share=0.02 if known else None,
+        residual_flagged=False,
+        hook_cost=HookCost(1e-6, 0.01, 0.001),
+        passes=100,
+        missing=_missing(known),
+        warnings=("one | warning",),
+    )
+
+
+def _part(share: float, method: str) -> Figure:
+    return figure(share * SAMPLE_ENERGY_J, "modelled" if method == "time" else "counter")

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from greenai_core import PluginUnavailable
+from greenai_core import PluginUnavailable, PowerCapError
 
 REQUIRES = {"pynvml": "nvidia"}
 
@@ -165,6 +166,51 @@ def explain(nvml: Any, board: Board, error: Exception) -> str:
     code = getattr(error, "value", None)
     advice = [text for name, text in _ADVICE.items() if code == getattr(nvml, name)]
     return "; ".join([f"{board}: NVML says {str(error)!r}", *advice])
+
+
+def users_of(nvml: Any, board: Board) -> dict[int, str]:
+    """PID and name of each process that computes or draws on a board.
+
+    A name is empty where the process is outside of this container, or is gone.
+
+    Raises:
+        PowerCapError: the board does not answer.
+    """
+    found: dict[int, str] = {}
+    for kind in ("Compute", "Graphics"):
+        try:
+            running = _running(nvml, board, kind)
+        except nvml.NVMLError as error:
+            if absent(nvml, error):
+                continue
+            raise PowerCapError(
+                f"who uses the board cannot be read. {explain(nvml, board, error)}"
+            ) from error
+        found |= {int(process.pid): _name_of(int(process.pid)) for process in running}
+    return found
+
+
+def _running(nvml: Any, board: Board, kind: str) -> Sequence[Any]:
+    # Drivers before 510 have the second version only, and nvidia-ml-py asks for the third.
+    for version in ("_v3", "_v2"):
+        call = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses{version}", None)
+        if call is None:
+            continue
+        try:
+            found: Sequence[Any] = call(board.handle)
+        except nvml.NVMLError as error:
+            if error.value != nvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+                raise
+        else:
+            return found
+    return ()
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def find_boards(nvml: Any) -> list[Board]:

@@ -25,7 +25,8 @@ from greenai_core.cli.output import OutputError
 
 COMMANDS = (
     "devices", "plugins", "params", "run", "bench", "train", "measure", "grade",
-    "compare", "calibrate", "explain", "export", "config", "record", "scale", "sync",
+    "compare", "calibrate", "explain", "export", "report", "config", "record", "scale", "sync",
+    "powercap", "layers", "study",
 )  # fmt: skip
 HEAVY = (
     "torch", "tensorflow", "keras", "onnx", "onnxruntime", "numpy", "pynvml", "psutil",

@@ -12,7 +12,15 @@ import kit
 import numpy as np
 from reference_model import NpzLayers, NpzNet, NpzTraining, ReferenceModel
 
-from greenai_core import Ability, Layer, LayerCall, ModelInputError, ParameterCount, TensorSpec
+from greenai_core import (
+    Ability,
+    Layer,
+    LayerCall,
+    ModelInputError,
+    ParameterCount,
+    ProfiledPass,
+    TensorSpec,
+)
 
 
 class MutantModel(ReferenceModel):
@@ -328,3 +336,77 @@ class LeavesTraces(NpzLayers):
         calls = super().calls(prepared)
         self.model.weights["b1"] += 1e-6
         return calls
+
+
+@layered("test_timed_calls_are_in_their_places")
+class CallsItsLayersAnew(NpzLayers):
+    def timed(self, prepared, probes):
+        calls = super().timed(prepared, probes)
+        return (*calls, *calls[2:]) if probes > 1 else calls
+
+
+@layered("test_timed_calls_are_in_their_places")
+class ForgetsTheModel(NpzLayers):
+    def timed(self, prepared, probes):
+        model, *calls = super().timed(prepared, probes)
+        return (replace(model, layer="net") if probes else model, *calls)
+
+    def profiled(self, prepared, passes):
+        calls = super().timed(prepared, 1)
+        return (ProfiledPass(calls, calls[0].seconds),)
+
+
+@layered("test_timed_calls_fit_into_each_other")
+class AddsUpToMore(NpzLayers):
+    def timed(self, prepared, probes):
+        model, *calls = super().timed(prepared, probes)
+        return (model, *(replace(call, seconds=call.seconds + 1) for call in calls))
+
+    def profiled(self, prepared, passes):
+        calls = super().timed(prepared, 1)
+        return (ProfiledPass(calls, calls[0].seconds),)
+
+
+@layered("test_profiled_passes_are_alike")
+class ProfilesItsWarmUp(NpzLayers):
+    def profiled(self, prepared, passes):
+        return super().profiled(prepared, passes + 2)
+
+
+@layered("test_profiled_passes_are_alike")
+class LosesALayer(NpzLayers):
+    def profiled(self, prepared, passes):
+        first, *others = super().profiled(prepared, passes)
+        return (replace(first, calls=first.calls[:-1]), *others)
+
+
+@layered("test_profiled_passes_are_alike")
+class ForgetsWhatIsAround(NpzLayers):
+    def profiled(self, prepared, passes):
+        return tuple(replace(one, seconds=0.0) for one in super().profiled(prepared, passes))
+
+
+@layered("test_watching_leaves_nothing_behind")
+class TimesWithTraces(NpzLayers):
+    def timed(self, prepared, probes):
+        calls = super().timed(prepared, probes)
+        self.model.weights["b1"] += 1e-6
+        return calls
+
+
+@layered("test_repeating_changes_no_output")
+class FeedsItsOutput(NpzLayers):
+    def repeated(self, prepared, layer, times):
+        return super().repeated(prepared * times, layer, times)
+
+
+@layered("test_repeating_does_more")
+class PretendsToRepeat(NpzLayers):
+    def repeated(self, prepared, layer, times):
+        def work():
+            # What is done once for all is faster when it is asked for often.
+            for _ in range(0 if times > 1 else 50):
+                self.model.predict(prepared)
+            return self.model.predict(prepared)
+
+        return work

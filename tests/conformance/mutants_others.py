@@ -20,7 +20,14 @@ from reference_others import (
     TelemetryReference,
 )
 
-from greenai_core import Observation, PluginUnavailable, PowerCapError, ReadingError
+from greenai_core import (
+    Observation,
+    PluginUnavailable,
+    PowerCapError,
+    ReadingError,
+    SchemaError,
+)
+from greenai_core.results import RESULT_TYPES
 
 # Telemetry
 
@@ -350,6 +357,8 @@ class ZeroForUnknown(ReferenceExporter):
 @exporter("test_several_results_keep_their_order")
 class SortsResults(ReferenceExporter):
     def export(self, report):
+        if report.kind not in self.kinds:
+            return super().export(report)
         ordered = tuple(sorted(report.results, key=self.line))
         return super().export(dataclasses.replace(report, results=ordered))
 
@@ -361,8 +370,28 @@ class NeedsAResult(ReferenceExporter):
         return content if report.results[0] else b""
 
 
+@exporter("test_several_are_written_or_refused")
+class WritesTextOfSeveral(ReferenceExporter):
+    def export_several(self, sources):
+        if len(sources) > 1:
+            return "several"
+        return super().export_several(sources)
+
+
+@exporter("test_one_of_several_is_written")
+class WritesPairsOnly(ReferenceExporter):
+    def export_several(self, sources):
+        raise SchemaError("one is not several")
+
+
+@exporter("test_parts_have_names_for_files")
+class NamesPartsByPath(ReferenceExporter):
+    def export_parts(self, sources):
+        return {"parts/report": self.export_several(sources)}
+
+
 @exporter("test_unknown_kind_is_refused")
 class WritesAnything(ReferenceExporter):
     def export(self, report):
-        known = report.kind in self.kinds
+        known = report.kind in RESULT_TYPES
         return super().export(report if known else dataclasses.replace(report, kind="bench"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from types import MappingProxyType
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from greenai_core import (
     Ability,
+    CallTime,
     DLLibrary,
     Layer,
     LayerCall,
+    ModelError,
     ModelInputError,
     ParameterCount,
+    ProfiledPass,
     TensorSpec,
     loading,
 )
@@ -154,6 +158,49 @@ class NpzLayers:
             )
             x = npznet_engine.dense(self.model.weights, i, x)
         return tuple(calls)
+
+    def timed(self, prepared, probes):
+        began = time.perf_counter()
+        calls = [("", None, began)]
+        if probes:
+            calls.append(("net", 0, time.perf_counter()))
+        ended = []
+        for call in NpzLayers.calls(self, prepared) if probes else ():
+            calls.append((call.layer, 1, time.perf_counter()))
+            call.replay()
+            ended.append(time.perf_counter())
+        if not probes:
+            self.model.predict(prepared)
+        stop = time.perf_counter()
+        ends = [stop, stop, *ended][: len(calls)]
+        return tuple(
+            CallTime(name, parent, end - start)
+            for (name, parent, start), end in zip(calls, ends, strict=True)
+        )
+
+    def profiled(self, prepared, passes):
+        found = []
+        for _ in range(passes):
+            calls = self.timed(prepared, 1)
+            found.append(ProfiledPass(calls, calls[0].seconds))
+        return tuple(found)
+
+    def repeated(self, prepared, layer, times):
+        import npznet_engine
+
+        if layer not in ("net.0", "net.1"):
+            raise ModelError(f"{layer} is no layer")
+        again = int(layer.removeprefix("net."))
+
+        def work():
+            x = prepared
+            for i in range(len(self.model.weights) // 2):
+                for _ in range(times - 1 if i == again else 0):
+                    npznet_engine.dense(self.model.weights, i, x)
+                x = npznet_engine.dense(self.model.weights, i, x)
+            return x
+
+        return work
 
 
 class ReferenceModel(ModelConformance):

@@ -16,7 +16,7 @@ RELEASED = sorted((ROOT / "tests/data").glob("report-*.json"))
 
 def test_every_kind_of_report_is_kept():
     kinds = {json.loads(path.read_text())["kind"] for path in RELEASED}
-    assert kinds == {"bench", "train", "measure", "grade", "compare"}
+    assert kinds == {"bench", "train", "measure", "grade", "compare", "study", "layers"}
 
 
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: path.name)

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ExpResults(driver).print()
     except FileNotFoundError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
     code = done.returncode
     return code if code >= 0 else 128 - code
 

@@ -242,11 +242,11 @@ class ExpResults:
 
     def print_metrics(self) -> None:
         """Print the names of the metrics."""
-        print(self)
+        sys.stdout.write(f"{self}\n")
 
     def print(self) -> None:
         """Print the joules that were recorded."""
-        print("\n".join(self.summary_lines()))
+        sys.stdout.write("\n".join([*self.summary_lines(), ""]))
 
     def summary_lines(self) -> list[str]:
         """What ``print`` prints."""
@@ -392,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = ExpResults(JsonParser(given.output_folder))
     except FileNotFoundError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     results.print()
     if given.curve:

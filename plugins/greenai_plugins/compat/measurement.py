@@ -1,5 +1,7 @@
 """``EnergyMeasurementTool`` and ``AsynchronousMeasurementTool``: energy to CSV files in kWh.
 
+``LayerwiseMeasurementTool`` is here too, as it was.
+
 The columns, their order and their units are those of the older tools. A cell whose value is
 not known is empty, never 0, and a warning says why.
 """
@@ -7,12 +9,11 @@ not known is empty, never 0, and a warning says why.
 from __future__ import annotations
 
 import atexit
-import csv
 import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ from greenai_core import (
     WindowResult,
     read_recording,
 )
+
+from .csv_files import Options, append, begin, cell, with_board
+from .layerwise import LayerwiseMeasurementTool
+
+__all__ = ["AsynchronousMeasurementTool", "EnergyMeasurementTool", "LayerwiseMeasurementTool"]
 
 J_PER_KWH = 3_600_000.0
 """1 kWh = 1000 W · 3600 s, by definition."""
@@ -43,8 +49,6 @@ READING_COLUMNS = (
     "GPU power (W)",
 )
 """Columns of ``AsynchronousMeasurementTool``; energies are those since its start."""
-
-Options = Mapping[str, Mapping[str, Any]]
 
 
 class EnergyMeasurementTool:
@@ -68,8 +72,8 @@ class EnergyMeasurementTool:
         options: Options | None = None,
     ) -> None:
         self.out_file = Path(out_file)
-        _begin(self.out_file, STRETCH_COLUMNS if header else None)
-        self._session = Session(profilers, options=_with_board(options, gpu_num))
+        begin(self.out_file, STRETCH_COLUMNS if header else None)
+        self._session = Session(profilers, options=with_board(options, gpu_num))
         self._known: bool | None = None
         self._told: set[str] = set()
         self._window: Any = None
@@ -99,11 +103,11 @@ class EnergyMeasurementTool:
             raise LifecycleError("nothing is being measured: call start() first")
         window.__exit__(None, None, None)
         result: WindowResult | None = window.result if self._known else None
-        cells = [_number(window.duration_s)]
+        cells = [cell(window.duration_s)]
         for component, name in (("cpu", "CPU"), ("gpu", "GPU")):
             joules = self._joules(result, component, name)
-            cells.append("" if joules is None else _number(joules / J_PER_KWH))
-        _append(self.out_file, [cells])
+            cells.append("" if joules is None else cell(joules / J_PER_KWH))
+        append(self.out_file, [cells])
 
     def _open(self) -> bool:
         try:
@@ -171,9 +175,9 @@ class AsynchronousMeasurementTool:
         self.out_file = Path(out_file)
         self._header = header
         self._profilers = profilers
-        self._options = _with_board(options, gpu_num)
+        self._options = with_board(options, gpu_num)
         self._recorder: Recorder | None = None
-        _begin(self.out_file, None)
+        begin(self.out_file, None)
         atexit.register(self._at_exit)
 
     @property
@@ -213,8 +217,8 @@ class AsynchronousMeasurementTool:
             recorder.stop()
         finally:
             rows, unknown = readings(self.recording)
-            _begin(self.out_file, READING_COLUMNS if self._header else None)
-            _append(self.out_file, rows)
+            begin(self.out_file, READING_COLUMNS if self._header else None)
+            append(self.out_file, rows)
         if unknown:
             warnings.warn(
                 f"not known here, so left empty: {', '.join(unknown)}; `greenai devices` says "
@@ -259,7 +263,7 @@ def readings(recording: str | os.PathLike[str]) -> tuple[list[list[str]], tuple[
         for name, column in zip(READING_COLUMNS, columns, strict=True)
         if all(math.isnan(value) for value in column)
     )
-    rows = [[_number(value) for value in row] for row in zip(*columns, strict=True)]
+    rows = [[cell(value) for value in row] for row in zip(*columns, strict=True)]
     return rows, unknown
 
 
@@ -314,29 +318,6 @@ def _joined(
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.10g}"
-
-
-def _begin(file: Path, header: Sequence[str] | None) -> None:
-    file.write_text("", encoding="utf-8")
-    if header is not None:
-        _append(file, [header])
-
-
-def _append(file: Path, rows: Iterable[Sequence[str]]) -> None:
-    with file.open("a", newline="", encoding="utf-8") as out:
-        csv.writer(out, lineterminator="\n").writerows(rows)
-
-
-def _with_board(options: Options | None, number: int) -> dict[str, dict[str, Any]]:
-    """The options with the board that was asked for, where they name none."""
-    all_options = {name: dict(given) for name, given in (options or {}).items()}
-    for profiler in ("nvml", "nvml-power"):
-        all_options.setdefault(profiler, {}).setdefault("gpus", str(number))
-    return all_options
 
 
 class _Timed:

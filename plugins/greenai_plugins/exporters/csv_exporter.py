@@ -7,13 +7,15 @@ import io
 from dataclasses import astuple
 from typing import ClassVar
 
-from greenai_core import Exporter, Report
+from greenai_core import Exporter, LayersResult, Report, StudyResult
 
+from .layers_csv import layers_csv
 from .rows import COLUMNS, rows
+from .study_csv import study_csv
 
 
 class CsvExporter(Exporter):
-    """One row for each total and each channel of each result.
+    """One row for each total and each channel of each result; of studies a size, of layers each.
 
     The columns are the fields of ``rows.Row``, units in their names; numbers
     have all their digits, a figure that is not known is an empty cell.
@@ -28,6 +30,11 @@ class CsvExporter(Exporter):
         Raises:
             SchemaError: a result is of no known kind.
         """
+        studies = [result for result in report.results if isinstance(result, StudyResult)]
+        if report.kind == "study":
+            return b"\n".join(map(study_csv, studies)) or b"model\n"
+        if report.kind == "layers":
+            return layers_csv([one for one in report.results if isinstance(one, LayersResult)])
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from greenai_core import (
     CommandResult,
-    ComparisonResult,
     Exporter,
     InferenceResult,
     Report,
+    ReportSource,
     TrainingResult,
 )
 
 from .after_joules import HEAD, footprint_cells, footprint_notes, grade_notes
+from .markdown_text import code, plain
+from .pages.markdown import rendered
+from .pages.page import page_of
 from .rows import Row, command_line, rows
 
 TITLES = {
@@ -47,6 +49,8 @@ class MarkdownExporter(Exporter):
         Raises:
             SchemaError: a result is of no known kind.
         """
+        if report.kind == "study":
+            return self.export_several([ReportSource("study", report)])
         lines = [f"# {TITLES.get(report.kind, report.kind)}", ""]
         all_rows = list(rows(report))
         lines += _notes(report)
@@ -63,6 +67,14 @@ class MarkdownExporter(Exporter):
         text = "\n".join([*lines, LEGEND, ""])
         # A file name that is no UTF-8 has characters that no encoder takes.
         return text.encode(errors="backslashreplace")
+
+    def export_several(self, sources: Sequence[ReportSource]) -> bytes:
+        """The page that `html` makes of these, as Markdown.
+
+        Raises:
+            SchemaError: one is of no known kind.
+        """
+        return rendered(page_of(sources))
 
 
 MODEL_HEAD = ("model", "device", "energy", "repeatability", "per sample", "time", "power", "target")
@@ -97,7 +109,7 @@ def _commands(report: Report) -> list[CommandResult]:
 def _model_cells(all_rows: Sequence[Row], total: Row) -> list[str]:
     sample = next(r for r in all_rows if r.result == total.result and r.per == "sample")
     return [
-        _code(total.name),
+        code(total.name),
         f"{total.device}, batch {total.batch_size}",
         _energy(total) + f" per {total.per}",
         _span(total.repeat_low_j, total.repeat_high_j, "J"),
@@ -116,7 +128,7 @@ def _compared_cells(row: Row) -> list[str]:
         digits = _digits(row.ratio, (high - low) / 2)
         against = f"{row.ratio:.{digits}f} times ({low:.{digits}f} to {high:.{digits}f})"
     return [
-        _code(row.name),
+        code(row.name),
         f"{row.device}, batch {row.batch_size}",
         _energy(row) + f" per {row.per}",
         _span(row.repeat_low_j, row.repeat_high_j, "J"),
@@ -130,7 +142,7 @@ def _command_cells(result: CommandResult) -> list[str]:
     gross, net = result.gross, result.net_energy_j
     grade = result.grade
     return [
-        _code(command_line(result)),
+        code(command_line(result)),
         str(result.exit_code),
         quantity(gross.duration_s, None, None, "s"),
         quantity(gross.energy_j, gross.low_j, gross.high_j, "J") + _modelled(gross.method),
@@ -157,10 +169,10 @@ def _channels(all_rows: Sequence[Row]) -> list[str]:
 
 def _channel_cells(row: Row) -> list[str]:
     if row.row == "missing":
-        return [_code(row.name), _code(row.channel or ""), "missing", "", _text(row.reason), ""]
+        return [code(row.name), code(row.channel or ""), "missing", "", plain(row.reason), ""]
     return [
-        _code(row.name),
-        _code(row.channel or ""),
+        code(row.name),
+        code(row.channel or ""),
         row.method or "",
         "yes" if row.in_total else "no",
         _energy(row),
@@ -180,11 +192,11 @@ def _epoch_cells(row: Row) -> list[str]:
         energy = quantity(row.energy_j, None, None, "J")
         waited = quantity(row.wait_s, None, None, "s")
         estimate = f"about {energy}" if row.energy_j is not None else energy
-        return [_code(row.name), "all: waiting for data", estimate, "", waited, "", "", ""]
+        return [code(row.name), "all: waiting for data", estimate, "", waited, "", "", ""]
     what = f"{row.epoch}" + ("" if row.complete else " (part)")
     trained = row.row == "epoch"
     return [
-        _code(row.name),
+        code(row.name),
         what if trained else f"{what}: validation",
         _energy(row),
         _span(row.repeat_low_j, row.repeat_high_j, "J"),
@@ -198,8 +210,8 @@ def _epoch_cells(row: Row) -> list[str]:
 def _notes(report: Report) -> list[str]:
     cpu = report.environment.get("cpu")
     model = cpu.get("model") if isinstance(cpu, dict) else None
-    where = f" on {_text(model)}" if model else ""
-    lines = [f"Measured {_text(report.created)}{where}.", ""]
+    where = f" on {plain(model)}" if model else ""
+    lines = [f"Measured {plain(report.created)}{where}.", ""]
     if not report.complete:
         lines += ["**Incomplete**: the run was interrupted, or was not over yet.", ""]
     return lines
@@ -219,24 +231,26 @@ def _advice(report: Report) -> list[str]:
     ]
     if not advice:
         return []
-    return ["## To know", "", *(f"- {_text(line)}" for line in advice), ""]
+    return ["## To know", "", *(f"- {plain(line)}" for line in advice), ""]
 
 
 def _footprints(report: Report) -> list[str]:
     cells = [
-        [_code(_name(report.results[int(index)])), *map(_text, row)]
+        [code(_name(report.results[int(index)])), *map(plain, row)]
         for index, *row in footprint_cells(report, quantity)
     ]
     if not cells:
         return []
-    notes = [f"- {_text(line)}" for line in footprint_notes(report)]
+    notes = [f"- {plain(line)}" for line in footprint_notes(report)]
     return ["## Carbon and cost", "", *_table(HEAD, cells), *notes, ""]
 
 
-def _name(result: CommandResult | ComparisonResult | InferenceResult | TrainingResult) -> str:
+def _name(result: object) -> str:
     if isinstance(result, CommandResult):
         return command_line(result)
-    return "comparison" if isinstance(result, ComparisonResult) else result.model.path
+    return (
+        result.model.path if isinstance(result, InferenceResult | TrainingResult) else "comparison"
+    )
 
 
 def _table(head: Sequence[str], body: Iterator[list[str]] | Sequence[list[str]]) -> list[str]:
@@ -287,15 +301,3 @@ def _digits(value: float, half: float) -> int:
     else:
         wanted = 0
     return min(max(wanted, 0), 9)
-
-
-def _text(text: str | None) -> str:
-    """Text that can stand in a cell or a list, and means only itself."""
-    flat = " ".join((text or "").split())
-    return re.sub(r"([\\`*_|<\[])", r"\\\1", flat)
-
-
-def _code(text: str) -> str:
-    """Text as code in a cell."""
-    flat = " ".join(text.split()).replace("|", r"\|")
-    return f"`` {flat} ``" if "`" in flat else f"`{flat}`"

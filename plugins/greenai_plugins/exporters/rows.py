@@ -105,7 +105,7 @@ def rows(report: Report) -> Iterator[Row]:
             yield from _command(report.kind, index, result)
         elif isinstance(result, ComparisonResult):
             yield from _comparison(index, result)
-        else:
+        elif isinstance(result, (InferenceResult, TrainingResult)):
             yield from _model(report.kind, index, result)
 
 

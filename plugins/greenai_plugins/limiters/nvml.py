@@ -10,6 +10,8 @@ from greenai_core import (
     LifecycleError,
     PluginUnavailable,
     PowerCapError,
+    PowerCapForbidden,
+    PowerCapKept,
     PowerLimit,
     PowerLimiter,
 )
@@ -21,10 +23,13 @@ from greenai_plugins.nvml_boards import (
     explain,
     find_boards,
     initialise,
+    users_of,
 )
 
 TOLERANCE_W = 1.0
 """How far from what was asked a limit may be read back: boards may round."""
+
+SPLIT = "it is split by MIG, and a limit would hold for all its instances. Turn MIG off first"
 
 CAP_SYS_ADMIN = 21
 """Bit of ``CapEff`` in /proc/PID/status (capabilities(7)); the driver's kernel
@@ -93,20 +98,38 @@ class NvmlLimiter(PowerLimiter):
         permitted = may_administer() and not self._refused
         return [self._limit(board, permitted) for board in self._boards.values()]
 
+    def limit(self, device: str) -> PowerLimit:
+        """The limits of one board; the others may be lost.
+
+        Raises:
+            LifecycleError: it is not open.
+            PowerCapError: no such board, or it does not answer.
+        """
+        return self._limit(self._board(device), may_administer() and not self._refused)
+
+    def users(self, device: str) -> Mapping[int, str]:
+        """The processes with work on a board, or with a picture.
+
+        Raises:
+            LifecycleError: it is not open.
+            PowerCapError: no such board, or it does not answer.
+        """
+        return users_of(self._nvml, self._board(device))
+
+    def by_hand(self, device: str, value: float) -> str:
+        """What root would type, W."""
+        return f"nvidia-smi -i {device.removeprefix('gpu:')} -pl {value:g}"
+
     def set_limit(self, device: str, watts: float) -> None:
         """Set the limit of one board, and read it back.
 
         Raises:
             LifecycleError: it is not open.
-            PowerCapError: no such board, out of its range, MIG is on, no
-                permission, or the board kept another value.
+            PowerCapForbidden: no permission.
+            PowerCapKept: the board kept another value.
+            PowerCapError: no such board, out of its range, or MIG is on.
         """
-        self._check_open()
-        board = self._boards.get(device)
-        if board is None:
-            raise PowerCapError(
-                f"no device {device!r} has a power limit here. There are {', '.join(self._boards)}"
-            )
+        board = self._board(device)
         limit = self._limit(board, permitted=True)
         if not limit.low_w <= watts <= limit.high_w:
             raise PowerCapError(
@@ -121,10 +144,20 @@ class NvmlLimiter(PowerLimiter):
         self._set(board, watts)
         kept = self._limit(board, permitted=True).current_w
         if abs(kept - watts) > TOLERANCE_W:
-            raise PowerCapError(
+            raise PowerCapKept(
                 f"{board} was asked for a limit of {watts:g} W and took it, but keeps {kept:g} W. "
-                "See `nvidia-smi -q -d POWER`; the maker of the machine may have fixed it"
+                "See `nvidia-smi -q -d POWER`; the maker of the machine may have fixed it",
+                kept,
             )
+
+    def _board(self, device: str) -> Board:
+        self._check_open()
+        board = self._boards.get(device)
+        if board is None:
+            raise PowerCapError(
+                f"no device {device!r} has a power limit here. There are {', '.join(self._boards)}"
+            )
+        return board
 
     def _check_open(self) -> None:
         if self._nvml is None:
@@ -137,10 +170,11 @@ class NvmlLimiter(PowerLimiter):
         except nvml.NVMLError as error:
             if error.value == nvml.NVML_ERROR_NO_PERMISSION:
                 self._refused = True
-                raise PowerCapError(
+                raise PowerCapForbidden(
                     f"setting the power limit of {board} needs root. Run the command with sudo, "
                     f"or set it yourself: sudo nvidia-smi -i {board.uuid} -pl {watts:g}; "
-                    "start a container with --cap-add SYS_ADMIN"
+                    "start a container with --cap-add SYS_ADMIN",
+                    self.by_hand(board.id, watts),
                 ) from error
             raise PowerCapError(
                 f"the power limit cannot be set. {explain(nvml, board, error)}"
@@ -157,6 +191,9 @@ class NvmlLimiter(PowerLimiter):
                 low / 1000,
                 high / 1000,
                 permitted and not board.mig,
+                board.index,
+                board.name,
+                SPLIT if board.mig else "",
             )
         except nvml.NVMLError as error:
             raise PowerCapError(

@@ -20,6 +20,7 @@ class ExportedLayered(TorchLayered):
     """
 
     def __init__(self, module: Any, call: Callable[[Any, Any], Any]) -> None:
+        _compile(module)
         super().__init__(module, lambda prepared: call(module, prepared))
 
     def layers(self) -> tuple[Layer, ...]:
@@ -29,6 +30,22 @@ class ExportedLayered(TorchLayered):
             replace(layer, type=_type(modules[layer.name]) or layer.type)
             for layer in super().layers()
         )
+
+
+def _compile(module: Any) -> None:
+    """Let a program that was taken apart run as code, as the whole one does.
+
+    As ``torch.export.unflatten`` gives it, it is interpreted operation by operation, which
+    takes several times as long, so that no time in it would tell of the program.
+    """
+    import torch
+
+    for part in module.modules():
+        for way in (part, *getattr(part, "_call_modules", ())):
+            if isinstance(getattr(way, "graph_module", None), torch.fx.GraphModule):
+                # The code of a module that is called in several ways is older than its graph.
+                way.graph_module.recompile()
+                way._run_with_interpreter = False
 
 
 def _type(module: Any) -> str:

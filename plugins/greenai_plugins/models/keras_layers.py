@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from greenai_core import Layer, LayerCall
 
 from . import keras_runtime as runtime
+from . import tensorflow_macs
 from .keras_training import compiled, pack
+
+Use: TypeAlias = tuple[str, Any, tuple[Any, ...], dict[str, Any]]
+"""Name, layer, and the arguments of one call of it."""
 
 
 class KerasLayers:
@@ -26,7 +32,7 @@ class KerasLayers:
     def __init__(self, model: Any, where: runtime.Place) -> None:
         self._model = model
         self._where = where
-        self._named = list(_walk(model, None))
+        self._named = list(_walk(model, None, set()))
 
     def layers(self) -> tuple[Layer, ...]:
         """All layers, parents before children."""
@@ -41,7 +47,28 @@ class KerasLayers:
         The pass runs operation by operation to see what each layer is given; a
         replay is compiled, as the model itself is when it predicts.
         """
-        seen: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = []
+        counts: Counter[str] = Counter()
+        calls = []
+        for name, layer, args, kwargs in self._uses(prepared):
+            calls.append(LayerCall(name, counts[name], self._replay(layer, args, kwargs)))
+            counts[name] += 1
+        return tuple(calls)
+
+    def macs(self, prepared: Sequence[Any]) -> Mapping[str, int]:
+        """Multiply-accumulates of one pass by layer; those not known are left out."""
+        found: Counter[str] = Counter()
+        unknown = set()
+        for name, layer, args, kwargs in self._uses(prepared):
+            once = functools.partial(layer, *args, **kwargs)
+            with runtime.quiet():
+                macs, _ = tensorflow_macs.count(runtime.traced(once, ()))
+            found[name] += macs or 0
+            unknown |= {name} if macs is None else set()
+        return {name: macs for name, macs in found.items() if name not in unknown}
+
+    def _uses(self, prepared: Sequence[Any]) -> list[Use]:
+        """The uses of leaves in one forward pass, in their order, with what they are given."""
+        seen: list[Use] = []
         leaves = [(name, layer) for name, layer, _ in self._named if not parts(layer)]
         tf = runtime.tensorflow()
         try:
@@ -55,13 +82,7 @@ class KerasLayers:
             for _, layer in leaves:
                 if "call" in vars(layer):
                     object.__delattr__(layer, "call")
-        counts: dict[str, int] = {}
-        calls = []
-        for name, layer, args, kwargs in seen:
-            index = counts.get(name, 0)
-            counts[name] = index + 1
-            calls.append(LayerCall(name, index, self._replay(layer, args, kwargs)))
-        return tuple(calls)
+        return seen
 
     def _replay(
         self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -96,15 +117,15 @@ def parts(layer: Any) -> list[Any]:
     return [part for part in found if type(part).__name__ != "InputLayer"]
 
 
-def _walk(model: Any, parent: str | None) -> Iterator[tuple[str, Any, str | None]]:
-    seen: set[int] = set()
+def _walk(model: Any, parent: str | None, seen: set[int]) -> Iterator[tuple[str, Any, str | None]]:
+    """Each layer once, however many models inside the model have it, where it comes first."""
     for part in parts(model):
         if id(part) in seen:
             continue
         seen.add(id(part))
         name = f"{parent}/{part.name}" if parent else part.name
         yield name, part, parent
-        yield from _walk(part, name)
+        yield from _walk(part, name, seen)
 
 
 def _elements(layer: Any) -> int:
@@ -119,7 +140,7 @@ def _recorder(
     name: str,
     layer: Any,
     call: Callable[..., Any],
-    seen: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]],
+    seen: list[Use],
 ) -> Callable[..., Any]:
     def record(*args: Any, **kwargs: Any) -> Any:
         seen.append((name, layer, args, kwargs))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenai_core import (
     Ability,
     DLLibrary,
+    Layered,
     LayerParameters,
     MacCount,
     ModelInputError,
@@ -29,6 +30,7 @@ from .accelerators import cuda_channels, cuda_ordinal
 from .fed import describe_inputs
 from .onnx_header import is_onnx
 from .onnx_parameters import data_outside, image_layouts, of_file, unranked_inputs
+from .onnx_signature import check_fits, dtype_of, first_line, shape_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,16 +46,12 @@ _log = logging.getLogger(__name__)
 TRAINING = {"onnx": "onnx-train", "torch": "onnx-train", "onnx2torch": "onnx-train"}
 """Libraries that training takes beside ONNX Runtime -> their extra."""
 
+LAYERS = {"onnx": "onnx-train"}
+"""The library that tells layers apart, beside ONNX Runtime -> an extra that has it."""
+
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 ERRORS_ONLY = 3
-
-DTYPES = {
-    "float": "float32",
-    "double": "float64",
-    "string": "string",
-}
-"""ONNX Runtime's name of an element type -> NumPy's, where they differ."""
 
 
 class OnnxModel(DLLibrary):
@@ -85,6 +83,7 @@ class OnnxModel(DLLibrary):
     _layouts: Mapping[str, str] | None = None
     _ordinal: int | None = None
     _outputs: Sequence[str] = ()
+    _providers: Sequence[Any] = (CPU,)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -150,16 +149,9 @@ class OnnxModel(DLLibrary):
         self._asked = self._asked or self.device
         available = onnxruntime.get_available_providers()
         ordinal = self._asked_ordinal(available)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = self._threads()
-        providers: Sequence[Any] = [CPU]
-        if ordinal is not None:
-            providers = [(CUDA, {"device_id": ordinal}), CPU]
+        self._providers = [CPU] if ordinal is None else [(CUDA, {"device_id": ordinal}), CPU]
         with loading(self.path, "ONNX Runtime"):
-            session = onnxruntime.InferenceSession(
-                os.fspath(self.path), sess_options=options, providers=providers
-            )
+            session = self._open(os.fspath(self.path))
         active = session.get_providers()
         # ONNX Runtime falls back to the CPU without an error when CUDA cannot start.
         if CUDA not in active and ordinal is not None and self._asked != "auto":
@@ -173,6 +165,16 @@ class OnnxModel(DLLibrary):
         self.device = "cpu" if self._ordinal is None else f"cuda:{self._ordinal}"
         self._outputs = [entry.name for entry in session.get_outputs()]
         self._session = session
+
+    def _open(self, path: str, change: Callable[[Any], None] = lambda options: None) -> Any:
+        """A session as that of the file: same device, same threads."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = self._threads()
+        change(options)
+        return onnxruntime.InferenceSession(path, sess_options=options, providers=self._providers)
 
     def drop_weights(self) -> None:
         """Close the session."""
@@ -192,8 +194,8 @@ class OnnxModel(DLLibrary):
         return tuple(
             TensorSpec(
                 entry.name,
-                None if entry.name in open_rank else _shape(entry.shape),
-                _dtype(entry.type),
+                None if entry.name in open_rank else shape_of(entry.shape),
+                dtype_of(entry.type),
                 layouts.get(entry.name) if len(entry.shape) == 4 else None,
             )
             for entry in entries
@@ -216,7 +218,7 @@ class OnnxModel(DLLibrary):
         """
         self.load()
         for spec in self.signature():
-            _check(self.path, inputs.get(spec.name), spec)
+            check_fits(self.path, inputs.get(spec.name), spec)
         if self._ordinal is None:
             return dict(inputs)
         import onnxruntime
@@ -228,7 +230,7 @@ class OnnxModel(DLLibrary):
             }
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelInputError(
-                f"{self.path}: ONNX Runtime does not take the input ({_line(error)})"
+                f"{self.path}: ONNX Runtime does not take the input ({first_line(error)})"
             ) from error
 
     def predict(self, prepared: Mapping[str, Any]) -> list[Any]:
@@ -244,7 +246,7 @@ class OnnxModel(DLLibrary):
             outputs: list[Any] = run(self._outputs, prepared)
         except Exception as error:  # likewise
             raise ModelInputError(
-                f"{self.path}: ONNX Runtime cannot run the model on this input ({_line(error)})"
+                f"{self.path}: ONNX Runtime cannot run it on this input ({first_line(error)})"
             ) from error
         return outputs
 
@@ -259,9 +261,39 @@ class OnnxModel(DLLibrary):
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def abilities(self) -> Mapping[str, Ability]:
-        """It runs; it trains if onnx2torch converts all of it, which is tried."""
-        cannot = self._cannot_train()
-        return {**super().abilities(), "train": Ability(not cannot, cannot)}
+        """It runs node by node; it trains if onnx2torch converts all of it, which is tried."""
+        train, layers = self._cannot_train(), self._cannot_tell_layers()
+        return {
+            **super().abilities(),
+            "train": Ability(not train, train),
+            "layers": Ability(not layers, layers),
+        }
+
+    def as_layered(self) -> Layered:
+        """The nodes that ONNX Runtime runs; see ``onnx_layers``.
+
+        Raises:
+            ModelLoadError: it cannot be run, or ONNX Runtime does not tell its nodes.
+        """
+        cannot = self._cannot_tell_layers()
+        if cannot:
+            raise ModelLoadError(f"{self.path}: {cannot}")
+        from .onnx_layers import OnnxLayered, ProfiledOnnxLayered
+
+        self.load()
+        kind = ProfiledOnnxLayered if self._ordinal is None else OnnxLayered
+        device = ("cpu", 0) if self._ordinal is None else ("cuda", self._ordinal)
+        return kind(self.path, self._open, self._outputs, self.count_by_layer(), device)
+
+    def _cannot_tell_layers(self) -> str:
+        cannot = self.cannot_run()
+        if cannot:
+            return cannot
+        try:
+            require(LAYERS)
+        except PluginUnavailable as error:
+            return str(error)
+        return ""
 
     def as_trainable(self) -> Trainable:
         """The model in training, on PyTorch's device.
@@ -283,7 +315,7 @@ class OnnxModel(DLLibrary):
 
         def prepare(inputs: Mapping[str, npt.NDArray[Any]]) -> Feed:
             for spec in self.signature():
-                _check(self.path, inputs.get(spec.name), spec)
+                check_fits(self.path, inputs.get(spec.name), spec)
             return feed(self.path, opened, inputs, device)
 
         return OnnxTrainable(opened, prepare, waiter(device), optimizer, rate)
@@ -365,34 +397,3 @@ class OnnxModel(DLLibrary):
         if threads < 0:
             raise ModelLoadError(f"threads is {given!r}: give a whole number, 0 or more")
         return threads
-
-
-def _shape(axes: Sequence[int | str | None]) -> tuple[int | str | None, ...]:
-    """Sizes below one stand for "any size" in files of some exporters."""
-    return tuple(None if isinstance(axis, int) and axis < 1 else axis for axis in axes)
-
-
-def _dtype(kind: str) -> str:
-    """``tensor(float)`` -> ``float32``; sequences and maps keep ONNX Runtime's name."""
-    if kind.startswith("tensor(") and kind.endswith(")"):
-        name = kind[len("tensor(") : -1]
-        return DTYPES.get(name, name)
-    return kind
-
-
-def _check(path: Path, array: npt.NDArray[Any] | None, spec: TensorSpec) -> None:
-    if array is None:
-        raise ModelInputError(f"{path}: the data lack the input {spec}")
-    if spec.shape is None:
-        return
-    fits = array.ndim == len(spec.shape) and all(
-        not isinstance(axis, int) or axis == size
-        for axis, size in zip(spec.shape, array.shape, strict=True)
-    )
-    if not fits:
-        shape = "x".join(map(str, array.shape)) or "scalar"
-        raise ModelInputError(f"{path}: the data have the shape {shape}, the model wants {spec}")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -92,18 +92,27 @@ def count(events: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
     total = 0
     uncounted: dict[str, str] = {}
     for event in events:
-        op = event["args"]["op_name"]
-        if op in UNCOUNTED:
-            uncounted.setdefault(op, event["name"].removesuffix("_kernel_time"))
+        macs = of_event(event)
+        if macs is None:
+            name = event["name"].removesuffix("_kernel_time")
+            uncounted.setdefault(event["args"]["op_name"], name)
         else:
-            given, made = (_shapes(event["args"][f"{side}_type_shape"]) for side in SIDES)
-            total += of_node(op, given, made)
+            total += macs
     if uncounted:
         named = ", ".join(f"{op} (node {name})" for op, name in sorted(uncounted.items()))
         return None, f"the shapes of these operators do not tell their multiplications: {named}"
     if len(events) >= MAX_EVENTS:
         return None, "the model runs more nodes than ONNX Runtime's profiler writes down"
     return total, ""
+
+
+def of_event(event: Mapping[str, Any]) -> int | None:
+    """Multiply-accumulates of one node, or None where its shapes do not tell them."""
+    op = event["args"]["op_name"]
+    if op in UNCOUNTED:
+        return None
+    given, made = (_shapes(event["args"][f"{side}_type_shape"]) for side in SIDES)
+    return of_node(op, given, made)
 
 
 def of_node(op: str, given: Sequence[Shape], made: Sequence[Shape]) -> int:

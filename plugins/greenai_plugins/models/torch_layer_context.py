@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from greenai_core import ModelError
@@ -31,23 +32,8 @@ def repeated(network: Any, run: Callable[[], Any], layer: str, times: int) -> Ca
         raise ModelError(f"{layer} works in place, so that its inputs are there only once")
 
     def work() -> Any:
-        # A forward of the instance is found before that of its class.
-        own = vars(module).get("forward")
-        once = module.forward
-
-        def several(*args: Any, **kwargs: Any) -> Any:
-            for _ in range(times - 1):
-                once(*args, **kwargs)
-            return once(*args, **kwargs)
-
-        module.forward = several
-        try:
+        with _doing(ways(module), times):
             return run()
-        finally:
-            if own is None:
-                del module.forward
-            else:
-                module.forward = own
 
     if times > 1 and not _same(run(), work()):
         raise ModelError(
@@ -55,6 +41,50 @@ def repeated(network: Any, run: Callable[[], Any], layer: str, times: int) -> Ca
             "random"
         )
     return work
+
+
+def ways(module: Any, *, next_only: bool = False) -> list[Any]:
+    """The modules that do the calls of one, which is itself.
+
+    A module of an exported program that was called with inputs of other shapes is one module
+    for each call, which take turns: doing one again would be doing the next one.
+
+    Args:
+        module: as it is called.
+        next_only: the one that does the next call.
+    """
+    several = getattr(module, "_call_modules", None)
+    if not isinstance(several, list):
+        return [module]
+    if next_only:
+        return [several[module._num_calls]]
+    return list({id(way): way for way in several}.values())
+
+
+@contextmanager
+def _doing(modules: Sequence[Any], times: int) -> Iterator[None]:
+    """While it lasts, each call of these modules is done so many times."""
+    # A forward of the instance is found before that of its class.
+    own = [vars(module).get("forward") for module in modules]
+    try:
+        for module in modules:
+            module.forward = _several(module.forward, times)
+        yield
+    finally:
+        for module, before in zip(modules, own, strict=True):
+            if before is None:
+                vars(module).pop("forward", None)
+            else:
+                module.forward = before
+
+
+def _several(once: Callable[..., Any], times: int) -> Callable[..., Any]:
+    def several(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(times - 1):
+            once(*args, **kwargs)
+        return once(*args, **kwargs)
+
+    return several
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -68,4 +98,6 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _size(tensor: Any) -> float:
-    return float(tensor.detach().abs().max()) if tensor.numel() and tensor.is_floating_point() else 0.0
+    return (
+        float(tensor.detach().abs().max()) if tensor.numel() and tensor.is_floating_point() else 0.0
+    )

@@ -105,6 +105,70 @@ def refuse_what_cannot_be_watched(network: Any) -> None:
             )
 
 
+def watchable(network: Any, fused: bool | None = None) -> Iterator[tuple[str, Any, bool]]:
+    """The layers that can be watched without changing what runs.
+
+    PyTorch runs a ``TransformerEncoderLayer`` in evaluation mode as one operation, unless a
+    hook is on it or on a layer inside: so that layer is wrapped instead of hooked, and those
+    inside, which do not run, are left out.
+
+    Args:
+        network: that is watched.
+        fused: whether such layers are wrapped; None for those in evaluation mode.
+
+    Yields:
+        name, layer, and whether it is to be wrapped.
+    """
+    import torch
+
+    whole: list[str] = []
+    for name, module in network.named_modules():
+        if any(name.startswith(f"{outer}." if outer else "") for outer in whole):
+            continue
+        wraps = isinstance(module, torch.nn.TransformerEncoderLayer) and (
+            not module.training if fused is None else fused
+        )
+        if wraps:
+            whole.append(name)
+        yield name, module, wraps
+
+
+class Wrapped:
+    """A layer whose ``forward`` is surrounded by two calls, until ``remove``.
+
+    Args:
+        module: the layer.
+        before: called with it and its arguments.
+        after: called with it, its arguments and its outputs (None after an exception).
+    """
+
+    def __init__(
+        self, module: Any, before: Callable[..., object], after: Callable[..., object]
+    ) -> None:
+        self._module = module
+        # A forward of the instance is found before that of its class.
+        self._own = vars(module).get("forward")
+        inner = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            output = None
+            before(module, args)
+            try:
+                output = inner(*args, **kwargs)
+                return output
+            finally:
+                after(module, args, output)
+
+        module.forward = forward
+
+    def remove(self) -> None:
+        """Give the layer its own ``forward`` back."""
+        if self._own is None:
+            vars(self._module).pop("forward", None)
+        else:
+            self._module.forward = self._own
+
+
 @contextmanager
 def watched(network: Any, clock: LayerClock, probes: int) -> Iterator[Watched]:
     """While it lasts, calls of all layers are stamped; the hooks go away in any case.
@@ -136,8 +200,10 @@ def watched(network: Any, clock: LayerClock, probes: int) -> Iterator[Watched]:
         record.end(clock.stamp())
 
     try:
-        for name, module in network.named_modules():
-            if probes or not name:
+        for name, module, wraps in watchable(network):
+            if wraps and (probes or not name):
+                handles.append(Wrapped(module, before(name), after))
+            elif probes or not name:
                 handles.append(module.register_forward_pre_hook(before(name), prepend=True))
                 handles.append(module.register_forward_hook(after))
         yield record

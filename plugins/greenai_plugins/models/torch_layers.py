@@ -108,14 +108,15 @@ def _recording(network: Any, done: list[_Use]) -> Iterator[None]:
         if open_uses:
             open_uses[-1].feed = None
         feed = Feed(_copy(args), _copy(kwargs))
-        open_uses.append(_Use(names[id(module)], module, feed))
+        called = torch_layer_context.ways(module, next_only=True)[0]
+        open_uses.append(_Use(names[id(module)], called, feed))
 
     def after(module: Any, args: Any, output: Any) -> None:
         done.append(open_uses.pop())
 
     handles = []
     try:
-        for name, module in network.named_modules():
+        for name, module, _ in torch_layer_times.watchable(network):
             if name:
                 handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
                 handles.append(module.register_forward_hook(after))

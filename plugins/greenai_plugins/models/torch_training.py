@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenai_core import ModelError, ModelInputError, Score
+from greenai_core import ModelError, ModelInputError, Score, TimedLayered
 
 from .torch_runtime import Feed, flatten, reason
 
@@ -95,16 +95,44 @@ class TorchTrainable:
             ModelInputError: the batch does not fit the network.
             ModelError: memory ran out.
         """
+        self._stepped(batch, lambda part, loss: None)
+
+    def _stepped(self, batch: Batch, told: Callable[[str, Any], None]) -> None:
+        """A step; ``told`` is called where each part of it begins, and at its end."""
         if not self._module.training:
             self._module.train()
         self._answer = self._asked = None
         with _errors_of(batch):
+            told("optimiser", None)
             self._optimizer.zero_grad(set_to_none=True)
-            answer = _answer(self._module(*batch.feed.args, **batch.feed.kwargs), batch.targets)
+            told("forward", None)
+            outputs = self._module(*batch.feed.args, **batch.feed.kwargs)
+            told("loss", None)
+            answer = _answer(outputs, batch.targets)
             self._loss = _loss(answer, batch.targets)
+            told("backward", self._loss)
             self._loss.backward()
+            told("optimiser", None)
             self._optimizer.step()
+            told("", None)
         self._answer, self._asked = answer.detach(), batch.targets
+
+    @contextlib.contextmanager
+    def layered(self) -> Iterator[TimedLayered]:
+        """The layers of a step; see ``greenai_core.LayeredTraining``.
+
+        The learning rate is 0 meanwhile: a step does the same sums, and the weights, and so
+        the cost of the next step, stay what they are.
+        """
+        from greenai_plugins.torch_steps import as_given
+
+        from .torch_training_layers import TorchTrainingLayered
+
+        with as_given(self._module, self._optimizer):
+            for group in self._optimizer.param_groups:
+                group["lr"] = 0.0
+            yield TorchTrainingLayered(self._module, self._stepped, self._device)
+        self._loss = self._answer = self._asked = None
 
     def accuracy(self) -> float | None:
         """Share of the last step's samples put into the right class; waits for it."""

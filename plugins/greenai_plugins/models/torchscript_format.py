@@ -11,6 +11,7 @@ from typing import Any
 
 from greenai_core import (
     Ability,
+    Layered,
     LayerParameters,
     ModelInputError,
     ModelLoadError,
@@ -120,14 +121,29 @@ class TorchscriptModel(TorchLibrary):
         return tuple(argument.name for argument in _arguments(self._module))
 
     def abilities(self) -> Mapping[str, Ability]:
-        """It runs; it trains unless frozen; its layers are one compiled program."""
-        learns = any(parameter.requires_grad for parameter in self._opened().parameters())
-        compiled = "the layers of a TorchScript file are compiled into one program"
+        """It runs; it trains unless frozen; its layers are those that its graph calls."""
+        module = self._opened()
+        learns = any(parameter.requires_grad for parameter in module.parameters())
+        cannot = _cannot_tell_layers(module)
         return {
             "run": Ability(True),
             "train": Ability(learns, "" if learns else NOTHING_LEARNS),
-            "layers": Ability(False, f"{compiled}: use the state dict with its class"),
+            "layers": Ability(not cannot, cannot),
         }
+
+    def as_layered(self) -> Layered:
+        """The program layer by layer, as far as its graph names them.
+
+        Raises:
+            ModelLoadError: the file is broken, or its graph calls no modules.
+        """
+        self.load()
+        cannot = _cannot_tell_layers(self._module)
+        if cannot:
+            raise ModelLoadError(f"{self.path}: {cannot}")
+        from .torchscript_layers import ScriptLayered
+
+        return ScriptLayered(self._module)
 
     def as_trainable(self) -> Trainable:
         """The program in training.
@@ -152,6 +168,17 @@ class TorchscriptModel(TorchLibrary):
             # TorchScript is deprecated; the user has the file all the same.
             warnings.simplefilter("ignore")
             return torch.jit.load(os.fspath(self.path), map_location="cpu")
+
+
+def _cannot_tell_layers(module: Any) -> str:
+    from .torchscript_layers import layer_names
+
+    if hasattr(module, "forward") and layer_names(module):
+        return ""
+    return (
+        "its layers were compiled into one program whose graph calls none of them (it was frozen, "
+        "or is one layer). Save it without torch.jit.freeze, or use the state dict with its class"
+    )
 
 
 def _arguments(module: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""What a report tells people, and how it is written down."""

@@ -1,0 +1,1 @@
+"""Drawing: figures to SVG, without a drawing library."""

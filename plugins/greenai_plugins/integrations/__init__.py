@@ -1,0 +1,1 @@
+"""greenai in other people's programs."""

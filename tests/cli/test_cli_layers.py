@@ -1,0 +1,165 @@
+"""``greenai layers``: what is told first, that it adds up, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from greenai_core import read_report
+from greenai_core.cli import exit_codes, layers_text
+from greenai_core.testing.sample_reports import figure, sample_report
+
+FAST = ("--layer-time", "0.05", "--max-time", "1", "--min-time", "0.05", "--precision", "90%")
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+        self.a_layer_with_a_name_that_is_long = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.a_layer_with_a_name_that_is_long(self.block(x))
+"""
+
+
+@pytest.fixture
+def net(simulated):
+    torch = pytest.importorskip("torch")
+    (simulated / "layer_nets.py").write_text(NETS)
+    names = {}
+    exec(NETS, names)
+    torch.save(names["Net"]().state_dict(), simulated / "net.pt")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield ("net.pt", "--class", "layer_nets:Net", "--input-shape", "2x8", "--device", "cpu")
+    torch.set_num_threads(before)
+
+
+def lines_of(text):
+    return text.splitlines()
+
+
+@pytest.mark.torch
+def test_the_residual_comes_first_and_the_table_adds_up(greenai, net, simulated):
+    done = greenai("layers", *net, *FAST, "-p", "sim", "--top", "2", "--csv", "rows.csv")
+    assert done.code == 0, done.err
+    assert max(map(len, lines_of(done.out))) <= 80
+    text = " ".join(done.out.split())
+    assert text.startswith("net.pt, one inference of 2 on cpu: ")
+    assert text.index("Residual:") < text.index("layer type calls time")
+    for word in ("unattributed", "overhead", "sum", "with all inside", "Sequential", "~"):
+        assert word in done.out
+    rows = list(csv.DictReader((simulated / "rows.csv").open()))
+    joules = {row["row"]: 0.0 for row in rows}
+    for row in rows:
+        joules[row["row"]] += float(row["energy_j"] or 0)
+    parts = joules["layer"] + joules["unattributed"] + joules["overhead"]
+    assert parts == pytest.approx(joules["total"], rel=1e-9)
+    report = read_report(simulated / "greenai-report" / "report.json")
+    assert report.kind == "layers"
+    assert report.settings["method"] == "context"
+    assert [row["layer"] for row in rows if row["layer"]] == [
+        layer.name for layer in report.results[0].layers
+    ]
+    methods = {layer.name: layer.method for layer in report.results[0].layers}
+    assert sorted(methods.values()) == ["context", "context", "time", "time"]
+
+
+@pytest.mark.torch
+def test_training_is_measured_and_changes_nothing(greenai, net, simulated):
+    before = (simulated / "net.pt").read_bytes()
+    done = greenai("layers", *net, *FAST, "-p", "sim", "--train", "--tree", "--top", "1")
+    assert done.code == 0, done.err
+    assert max(map(len, lines_of(done.out))) <= 80
+    for word in ("one training step", "forward", "backward", "(optimiser)", "(loss)"):
+        assert word in done.out
+    tree = [line for line in lines_of(done.out) if line.startswith(("block", "  0", "  1"))]
+    assert [line.split()[1] for line in tree] == ["Sequential", "Linear", "ReLU"]
+    (result,) = read_report(simulated / "greenai-report" / "report.json").results
+    assert result.phase == "training"
+    assert (simulated / "net.pt").read_bytes() == before
+
+
+@pytest.mark.torch
+def test_the_json_is_the_report(greenai, net, simulated):
+    done = greenai("layers", *net, *FAST, "-p", "sim", "--method", "time", "--json")
+    assert done.code == 0, done.err
+    assert done.json == json.loads((simulated / "greenai-report" / "report.json").read_text())
+    (result,) = done.json["results"]
+    assert {layer["method"] for layer in result["layers"]} == {"time"}
+    assert {layer["energy_j"]["method"] for layer in result["layers"]} == {"modelled"}
+
+
+def test_a_model_whose_layers_cannot_be_told_is_refused_with_the_reason(greenai, tiny):
+    done = greenai("layers", tiny(), *FAST, "-p", "sim")
+    assert done.code == exit_codes.MODEL
+    assert done.out == ""
+    (error,) = done.errors
+    assert "a.tiny" in error
+    trained = greenai("layers", tiny(), *FAST, "-p", "sim", "--train")
+    assert trained.code == exit_codes.MODEL
+    assert "greenai train" in trained.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--data", "x.npz"), "--data is for training"),
+        (("--optimizer", "adam"), "--optimizer is for training"),
+        (("--train", "--input", "x.npy"), "--data"),
+        (("--top", "0"), "--top"),
+        (("--method", "guess"), "context"),
+        (("--csv", "nowhere/x/"), "--csv"),
+    ],
+)
+def test_flags_that_do_not_go_together(greenai, tiny, args, words):
+    done = greenai("layers", tiny(), *FAST, "-p", "sim", *args)
+    assert done.code == exit_codes.USAGE
+    assert words in done.err
+
+
+# The text
+
+
+def shown(result, **more):
+    report = replace(sample_report("layers"), results=(replace(result, **more),))
+    return " ".join(layers_text.text(report, 10, tree=False).split())
+
+
+def test_a_large_residual_is_said_with_advice():
+    (one,) = sample_report("layers").results
+    assert "spread over the rows" in shown(one)
+    text = shown(one, residual_j=figure(-0.2), residual_share=-0.4, residual_flagged=True)
+    assert "(40.0%) more than the whole" in text
+    assert "--layer-time" in text
+    assert "rough" in text
+
+
+def test_unknown_energy_is_no_zero():
+    (one,) = sample_report("layers", known=False).results
+    text = shown(one)
+    assert "energy unknown" in text
+    assert "Residual: unknown" in text
+    assert " 0 J" not in text
+    assert "60%" in text, "the times are known"
+
+
+def test_what_goes_by_its_time_is_marked():
+    (one,) = sample_report("layers").results
+    text = layers_text.text(sample_report("layers"), 10, tree=False)
+    rows = {line.split()[0]: line for line in lines_of(text) if line}
+    assert "~" not in rows["block.conv|1"]
+    assert "~" in rows["block.norm"]
+    assert "~" in rows["unattributed"]
+    assert "~" not in rows["sum"]
+    assert "by its time at the mean power" in " ".join(text.split())
+    assert "block.conv|1, block.norm: it | waits" in " ".join(text.split()).replace("block, ", "")
+    assert len(one.layers) == 3
