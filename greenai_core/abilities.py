@@ -50,11 +50,15 @@ class LayerCall:
         index: 0 for its first use in the pass, 1 for the second, …
         replay: does that use again on the captured inputs; asynchronous as
             ``predict`` is.
+        empty: the same with nothing to do, where handing a layer over is a work of its own
+            that a pass does once for all layers; what it costs is taken off. None where a
+            pass hands over each layer, too.
     """
 
     layer: str
     index: int
     replay: Callable[[], object]
+    empty: Callable[[], object] | None = None
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from .inputs import InputOptions
 from .layer_results import LayersResult
 from .layers import LayerMeasurement, LayerSettings, Pass
 from .model import DLLibrary
-from .results import ModelSummary
+from .results import Figure, ModelSummary
 from .training import Course
 
 INFERENCE = "inference"
@@ -28,6 +29,9 @@ TRAINING = "training"
 
 WHOLE_SHARE = 0.3
 """Of the progress: measuring the whole pass."""
+
+AGAIN = 0.25
+"""Of the longest time of measuring the pass: measuring it once more after its layers."""
 
 TRAINING_BATCH = 8
 """Samples of a training step on synthetic data, where the model leaves that open: layers that
@@ -121,7 +125,36 @@ def _measured(
         bench.settings,
         lambda share, text: bench.progress(WHOLE_SHARE + (1 - WHOLE_SHARE) * share, text),
     )
-    return measurement.measure(whole)
+    result = measurement.measure(whole)
+    again = evaluation.inference(
+        library,
+        summary,
+        one_pass.work,
+        bench.sources,
+        bench.clock,
+        replace(bench.settings.loop, max_time_s=bench.settings.loop.max_time_s * AGAIN),
+        lambda share, text: None,
+    )
+    changed = drifted(whole.energy_per_inference_j, again.energy_per_inference_j)
+    return replace(result, warnings=(*result.warnings, changed)) if changed else result
+
+
+def drifted(before: Figure | None, after: Figure | None) -> str:
+    """What to say of a pass that costs something else after its layers were measured.
+
+    Args:
+        before, after: energy of the pass; None where it is not known.
+    """
+    if before is None or after is None:
+        return ""
+    halves = [(one.repeat_high - one.repeat_low) / 2 for one in (before, after)]
+    if abs(after.value - before.value) <= math.hypot(*halves):
+        return ""
+    return (
+        f"the machine changed meanwhile: the pass cost {before.value:.3g} J before its layers were "
+        f"measured and {after.value:.3g} J afterwards, so the figures of layers are not of one "
+        "state. Let nothing else run, and measure again"
+    )
 
 
 def _batch(

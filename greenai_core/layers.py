@@ -174,10 +174,13 @@ class LayerMeasurement:
         """Times of layers done by themselves, where a pass does not tell them."""
         names, seconds, unsure = [ROOT], [0.0], [0.0]
         for call in calls:
-            found = sorted(self._timed(call.replay) for _ in range(FEWEST_PASSES))
+            took, u = self._typical(call.replay)
+            if call.empty is not None:
+                empty, u_empty = self._typical(call.empty)
+                took, u = max(took - empty, 0.0), math.hypot(u, u_empty)
             names.append(call.layer)
-            seconds.append(found[len(found) // 2])
-            unsure.append((found[-3] - found[2]) / math.sqrt(len(found)))
+            seconds.append(took)
+            unsure.append(u)
         pass_s = whole.latency_s.value
         seconds[0] = max(pass_s - math.fsum(seconds), 0.0)
         return Shares(
@@ -191,6 +194,12 @@ class LayerMeasurement:
             left_share=0.0,
             passes=0,
         )
+
+    def _typical(self, work: Callable[[], object]) -> tuple[float, float]:
+        """Median time of a work done by itself, s, and how unsure it is."""
+        self._timed(work)
+        found = sorted(self._timed(work) for _ in range(FEWEST_PASSES))
+        return found[len(found) // 2], (found[-3] - found[2]) / math.sqrt(len(found))
 
     def _timed(self, work: Callable[[], object]) -> float:
         began = self._clock.now()
@@ -271,14 +280,20 @@ class LayerMeasurement:
         reasons: tuple[str, ...],
     ) -> Part | None:
         joules, variance = 0.0, 0.0
+        each_s = self._settings.layer_s / len(calls)
         for call in calls:
-            joined = max(1, math.ceil(LONG_ENOUGH_S * len(calls) / max(seconds, 1e-7)))
-            found = self._joules(call.replay, self._settings.layer_s / len(calls), joined, whole)
-            if found is None:
-                return None
-            joules += found[0]
-            variance += found[1] ** 2
-        return Part(joules, math.sqrt(variance), ISOLATION, reasons)
+            works = [call.replay] if call.empty is None else [call.replay, call.empty]
+            for sign, work in zip((1, -1), works, strict=False):
+                took = seconds / len(calls) if call.empty is None else self._typical(work)[0]
+                joined = max(1, math.ceil(LONG_ENOUGH_S / max(took, 1e-7)))
+                found = self._joules(work, each_s / len(works), joined, whole)
+                if found is None:
+                    return None
+                joules += sign * found[0]
+                variance += found[1] ** 2
+        if joules < 0:
+            reasons = (*reasons, "by itself it costs no more than handing a layer over")
+        return Part(max(joules, 0.0), math.sqrt(variance), ISOLATION, reasons)
 
     def _joules(
         self,

@@ -70,6 +70,8 @@ class StudyPlan:
             sensors need.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
         seed: of the order of the cells inside each run; None for one drawn at the start.
+        cell_timeout_s: after so long a cell that has not ended is given up, with all that it
+            takes: loading, warm-up, idle; None for never. s.
         period_s: between two lines of ``power_metrics.json``, s.
         latencies: most of them kept of one cell.
         fresh_process: whether each cell has a process of its own.
@@ -88,6 +90,7 @@ class StudyPlan:
     idle_s: float | None = 0.0
     device: str = "auto"
     seed: int | None = None
+    cell_timeout_s: float | None = None
     period_s: float = 2.0
     latencies: int = MOST_LATENCIES
     fresh_process: bool = True
@@ -161,10 +164,13 @@ class StudyPlan:
 
 
 def differences(one: StudyPlan, other: StudyPlan) -> tuple[str, ...]:
-    """What differs between two plans, in words; where files lie does not count."""
+    """What differs between two plans, in words.
+
+    Where files lie does not count, nor when a cell is given up: neither changes a figure.
+    """
     found = []
     for item in fields(StudyPlan):
-        if item.name not in ("models", "seed"):
+        if item.name not in ("models", "seed", "cell_timeout_s"):
             found += _differs(item.name, getattr(one, item.name), getattr(other, item.name))
     if one.seed is not None and other.seed is not None:
         found += _differs("seed", one.seed, other.seed)
@@ -224,6 +230,19 @@ def _check(plan: StudyPlan) -> None:
         raise ConfigError(
             f"min_seconds = {plan.min_seconds:g} and max_seconds = {plan.max_seconds:g}: the "
             "first is more than 0 and not more than the second"
+        )
+    _check_timeout(plan)
+
+
+def _check_timeout(plan: StudyPlan) -> None:
+    if plan.cell_timeout_s is None:
+        return
+    measured = (plan.seconds or plan.max_seconds) + plan.warm_up_s + 2 * (plan.idle_s or 0.0)
+    if not plan.cell_timeout_s > measured:
+        raise ConfigError(
+            f"cell_timeout_s is {plan.cell_timeout_s:g}, but measuring a cell may take "
+            f"{measured:g} s, and loading it more: give more, or let cells take less "
+            "(seconds or max_seconds)"
         )
 
 

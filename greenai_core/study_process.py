@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from threading import Event, Timer
 from typing import IO, Any
 
 from . import errors
@@ -58,6 +59,7 @@ class ProcessCells:
 
     def __init__(self, plan: StudyPlan, sensors: Sensors) -> None:
         self._fresh = plan.fresh_process
+        self._limit_s = plan.cell_timeout_s
         self._setup = json.dumps(
             {
                 "plan": plan_to_toml(replace(plan, profiler_options={}), None),
@@ -85,7 +87,7 @@ class ProcessCells:
 
         Raises:
             GreenAIError: what went wrong, of the kind that was raised there.
-            ModelError: its process crashed, or was killed.
+            ModelError: its process crashed, was killed, or took longer than the plan allows.
         """
         key = [cell.model, cell.size, cell.batch_size, cell.run]
         data = self._ask({"cell": key, "macs": macs}, progress)["cell"]
@@ -104,7 +106,7 @@ class ProcessCells:
         worker = self._worker = self._worker or _Process(self._setup)
         done = False
         try:
-            answer = worker.ask(request, progress)
+            answer = worker.ask(request, progress, self._limit_s)
             done = True
         finally:
             if not done:
@@ -141,21 +143,48 @@ class _Process:
             os.close(writing)
         self._send(setup)
 
-    def ask(self, request: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
+    def ask(
+        self, request: Mapping[str, Any], progress: Progress, limit_s: float | None = None
+    ) -> Mapping[str, Any]:
         """The answer to a request.
 
+        Args:
+            request: as JSON types.
+            progress: told the share done and a word on the state.
+            limit_s: after so long the process is killed; None for never. s.
+
         Raises:
-            ModelError: the process ended instead.
+            ModelError: the process ended instead, or was given up.
         """
-        self._send(json.dumps(request))
-        for line in self._answers:
-            if not line.endswith(b"\n"):
-                break
-            answer: dict[str, Any] = json.loads(line)
-            if "progress" not in answer:
-                return answer
-            progress(*answer["progress"])
-        raise ModelError(self._last_words(self._process.wait()))
+        late = Event()
+
+        def give_up() -> None:
+            late.set()
+            self._kill()
+
+        state = "loading"
+        with _alarm(limit_s, give_up):
+            self._send(json.dumps(request))
+            for line in self._answers:
+                if not line.endswith(b"\n"):
+                    break
+                answer: dict[str, Any] = json.loads(line)
+                if "progress" not in answer:
+                    return answer
+                state = answer["progress"][1]
+                progress(*answer["progress"])
+        code = self._process.wait()
+        if late.is_set():
+            raise ModelError(
+                f"it had not ended after {limit_s:g} s (--cell-timeout) and was given up; it was "
+                f"at: {state}{self._printed_last()}"
+            )
+        raise ModelError(self._last_words(code))
+
+    def _kill(self) -> None:
+        """End it with all that it started; it leads a session of its own."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _send(self, line: str) -> None:
         if self._process.stdin is None:
@@ -174,20 +203,23 @@ class _Process:
         try:
             process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            self._kill()
             process.wait()
         finally:
             if process.poll() is None:  # a second Ctrl-C
-                process.kill()
+                self._kill()
                 process.wait()
             self._answers.close()
             self._printed.close()
 
-    def _last_words(self, code: int) -> str:
+    def _printed_last(self) -> str:
         self._printed.seek(0)
         printed = " ".join(self._printed.read().decode(errors="replace").split())
         said = "".join(c if c.isprintable() else "?" for c in printed)[-WORDS:]
-        tail = f". It printed last: {said}" if said else ""
+        return f". It printed last: {said}" if said else ""
+
+    def _last_words(self, code: int) -> str:
+        tail = self._printed_last()
         if code >= 0:
             return f"its process ended with exit code {code} and no result{tail}"
         name = signal.Signals(-code).name
@@ -199,6 +231,21 @@ class _Process:
         if -code in CRASHES:
             return f"the library crashed while it read or ran the model ({name}){tail}"
         return f"its process was ended from outside ({name}){tail}"
+
+
+@contextlib.contextmanager
+def _alarm(after_s: float | None, ring: Callable[[], None]) -> Iterator[None]:
+    """Call ``ring`` in a thread if the block takes longer."""
+    if after_s is None:
+        yield
+        return
+    timer = Timer(after_s, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _program() -> str:

@@ -118,6 +118,7 @@ def run_study(
     folder: str | os.PathLike[str],
     *,
     resume: bool = False,
+    retry_failed: bool = False,
     sensors: Sensors | None = None,
     cells: Callable[[StudyPlan], Cells] | None = None,
     listener: Listener | None = None,
@@ -133,6 +134,7 @@ def run_study(
         plan: what to measure.
         folder: where the results are written; see ``docs/studies.md``.
         resume: go on with the study that the folder holds; it has to be the same one.
+        retry_failed: measure its cells that failed again, too.
         sensors: to measure with; None for those of the plan.
         cells: what measures, made for the plan; None for a process for each cell.
         listener: told how it goes on.
@@ -161,6 +163,7 @@ def run_study(
             refused = refuse_hopeless(plan, measuring)
             study = _Study(plan, place, measuring, listener or Listener(), hold, about or About())
             study.refused = refused
+            study.retry_failed = retry_failed
             return study.run()
 
 
@@ -222,6 +225,7 @@ class _Study:
         self.models: dict[str, StudiedModel] = {}
         self.warnings: tuple[str, ...] = ()
         self.refused: Refused = {}
+        self.retry_failed = False
         self.due = 0.0
 
     def run(self) -> StudyResult:
@@ -234,7 +238,8 @@ class _Study:
             self.records = list(read_cells(self.folder))
             self.models = {model.name: model for model in read_models(self.folder)}
             every = self.plan.cells()
-            ended = {record.key for record in self.records}
+            again = self.retry_failed
+            ended = {record.key for record in self.records if record.done or not again}
             left = [cell for cell in every if cell not in ended]
             self.listener.begun(self.plan, len(every), len(left))
             try:

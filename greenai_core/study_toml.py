@@ -361,6 +361,7 @@ STUDY: Mapping[str, Check] = {
     "idle_s": _idle,
     "device": _text,
     "seed": _whole(0),
+    "cell_timeout_s": _positive,
     "period_s": _at_least(LEAST_PERIOD_S),
     "latencies": _whole(1),
     "fresh_process": _flag,

@@ -34,6 +34,7 @@ def plan_to_toml(plan: StudyPlan, folder: Path | None) -> str:
         "idle_s": "auto" if plan.idle_s is None else plan.idle_s,
         "device": plan.device,
         "seed": plan.seed,
+        "cell_timeout_s": plan.cell_timeout_s,
         "period_s": plan.period_s,
         "latencies": plan.latencies,
         "fresh_process": plan.fresh_process,

@@ -66,6 +66,7 @@ class StudyCommand(click.Command):
 @study_flags.plan_options
 @click.option("--out", metavar="DIR", help=f"Folder of the study. [default: {DEFAULT_OUT}]")
 @click.option("--resume", is_flag=True, help="Go on with the study that the folder holds.")
+@click.option("--retry-failed", is_flag=True, help="With --resume: failed cells again, too.")
 @options.device_option
 @options.sensor_options
 @options.model_options
@@ -92,6 +93,8 @@ def command(what: tuple[str, ...], as_json: bool, **flags: Any) -> None:
       greenai study --resume --out results/alexnet
       greenai study summary results/alexnet
     """  # noqa: D301  # click takes \b for "keep these lines"
+    if flags["retry_failed"] and not flags["resume"]:
+        raise ConfigError("--retry-failed goes with --resume: a new study has no failed cells")
     settings = options.configuration(flags).settings
     out = Path(flags["out"] or DEFAULT_OUT)
     plan, source = study_flags.plan_of(what, flags, settings, out)
@@ -104,6 +107,7 @@ def command(what: tuple[str, ...], as_json: bool, **flags: Any) -> None:
                 plan,
                 out,
                 resume=flags["resume"],
+                retry_failed=flags["retry_failed"],
                 sensors=measured_with,
                 listener=told,
                 hold=INTERRUPTS.held,

@@ -109,6 +109,14 @@ _PLAN = (
         help="Of the order of cells. [default: drawn, and recorded]",
     ),
     click.option(
+        "--cell-timeout",
+        "cell_timeout_s",
+        type=_SECONDS,
+        metavar="S",
+        help="Give up a cell that has not ended after so long, loading and all, as failed. "
+        "[default: never]",
+    ),
+    click.option(
         "--one-process",
         is_flag=True,
         help="Measure all cells in one process: quicker, but memory of one cell may stay for "
@@ -130,6 +138,7 @@ _CHANGES = (
     "min_seconds",
     "idle_s",
     "seed",
+    "cell_timeout_s",
     "device",
 )
 """Options that change the field of the same name of a plan."""

@@ -162,12 +162,13 @@ class LayerChecks(ModelHooks):
 
     @check
     def test_calls_can_be_replayed(self, tmp_path: Path) -> None:
-        """Every call can be done again, any number of times."""
+        """Every call can be done again, any number of times, and so can what is taken off it."""
         with self._able(tmp_path, "layers") as model:
             layered = self._layered(model)
             for call in layered.calls(model.prepare(self.make_inputs(model))):
-                for _ in range(2):
-                    call.replay()
+                for work in (call.replay, call.empty or call.replay):
+                    work()
+                    work()
             model.synchronize()
 
     @check

@@ -49,7 +49,16 @@ LAYERS = (
     {"batches", "counting"},
     {"training_data"},
     {"training"},
-    {"carbon", "channels", "layer_profiles", "layer_rows", "model", "grading", "report_files", "repeated_steps"},
+    {
+        "carbon",
+        "channels",
+        "layer_profiles",
+        "layer_rows",
+        "model",
+        "grading",
+        "report_files",
+        "repeated_steps",
+    },
     {"calibration", "limiter", "profiler", "self_cost", "unwrapping", "update_period"},
     {"knobs"},
     {"cap_watchdog"},
@@ -220,12 +229,18 @@ def test_statistics_stands_alone():
     assert not core_modules(CORE / "statistics.py")
 
 
+PRINTS = {"compat/experiment.py": "methods of an older API that print by their name"}
+"""Modules of plugins that may print, and why."""
+
+
 @pytest.mark.parametrize(
     "path",
     [path for module, path in core_files() if module != "cli"] + sorted(PLUGINS.rglob("*.py")),
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_only_the_command_line_prints(path):
+    if "/".join(path.parts[-2:]) in PRINTS:
+        return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)

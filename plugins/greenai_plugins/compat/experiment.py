@@ -242,11 +242,11 @@ class ExpResults:
 
     def print_metrics(self) -> None:
         """Print the names of the metrics."""
-        sys.stdout.write(f"{self}\n")
+        print(self)
 
     def print(self) -> None:
         """Print the joules that were recorded."""
-        sys.stdout.write("\n".join([*self.summary_lines(), ""]))
+        print("\n".join(self.summary_lines()))
 
     def summary_lines(self) -> list[str]:
         """What ``print`` prints."""

@@ -49,8 +49,8 @@ class MarkdownExporter(Exporter):
         Raises:
             SchemaError: a result is of no known kind.
         """
-        if report.kind == "study":
-            return self.export_several([ReportSource("study", report)])
+        if report.kind in ("study", "layers"):
+            return self.export_several([ReportSource(report.kind, report)])
         lines = [f"# {TITLES.get(report.kind, report.kind)}", ""]
         all_rows = list(rows(report))
         lines += _notes(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,13 +85,19 @@ class OnnxLayered:
         Raises:
             ModelInputError: the inputs do not fit.
         """
+        import numpy as np
+        import onnxruntime
+
         values = self._values(prepared)
+        number = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32))
+        empty = self._replay(self._graph.nothing, {"number": number})
         calls = []
         for place, row in enumerate(self._rows):
             wanted = self._graph.takes(place)
             given = {name: values[name] for name in wanted if name in values}
             if len(given) == len(wanted) and all(value.is_tensor() for value in given.values()):
-                calls.append(LayerCall(row.name, 0, self._replay(place, given)))
+                alone = functools.partial(self._graph.alone, place, given)
+                calls.append(LayerCall(row.name, 0, self._replay(alone, given), empty))
         return tuple(calls)
 
     def repeated(self, prepared: Mapping[str, Any], layer: str, times: int) -> Callable[[], object]:
@@ -179,11 +186,13 @@ class OnnxLayered:
             made = session.run_with_ort_values(names, values)
         return {**values, **dict(zip(names, made, strict=True))}
 
-    def _replay(self, place: int, given: Mapping[str, Any]) -> Callable[[], object]:
+    def _replay(
+        self, open_session: Callable[[], Any], given: Mapping[str, Any]
+    ) -> Callable[[], object]:
         bound: list[tuple[Any, Any]] = []
 
         def bind() -> None:
-            session = self._graph.alone(place, given)
+            session = open_session()
             binding = session.io_binding()
             for name, value in given.items():
                 binding.bind_ortvalue_input(name, self._on_device(value))

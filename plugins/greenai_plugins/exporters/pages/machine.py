@@ -9,6 +9,7 @@ from typing import Any
 from greenai_core import (
     CommandResult,
     InferenceResult,
+    LayersResult,
     Report,
     ReportSource,
     StudyResult,
@@ -62,7 +63,7 @@ def subject(result: object) -> str:
     """What a result is of, in short."""
     if isinstance(result, CommandResult):
         return command_line(result)
-    if isinstance(result, (InferenceResult, TrainingResult)):
+    if isinstance(result, (InferenceResult, TrainingResult, LayersResult)):
         return PurePath(result.model.path).name or result.model.path
     return result.name if isinstance(result, StudyResult) else "comparison"
 

@@ -15,6 +15,7 @@ from . import (
     commands,
     comparisons,
     downloads,
+    layers,
     machine,
     models,
     recordings,
@@ -32,6 +33,7 @@ TITLES = {
     "grade": "Energy and grade",
     "compare": "Energy compared",
     "study": "How energy grows with size",
+    "layers": "Energy by layer",
     "recording": "Power over time",
 }
 
@@ -64,12 +66,14 @@ def page_of(sources: Sequence[ReportSource]) -> Page:
     beside, apart = study_comparisons.compared(sources, MARGIN)
     ran = commands.ran(sources)
     found = found_studies(sources)
+    in_layers = layers.layered(sources)
     recorded = recordings.recordings(sources)
     findings = (
         judged and comparisons.finding(judged),
         beside and study_comparisons.finding(beside),
         found and studies.finding(found),
         made and models.finding(made),
+        in_layers and layers.finding(in_layers),
         ran and commands.finding(ran),
         recorded and recordings.finding(recorded),
     )
@@ -85,6 +89,7 @@ def page_of(sources: Sequence[ReportSource]) -> Page:
         *commands.grades_of_models(sources),
         *studies.sections(found, models.power_over_time(of_runs(sources))),
         *models.sections(made),
+        *layers.sections(in_layers),
         *commands.sections(ran),
         *recordings.sections(recorded),
         *commands.footprints(sources),
@@ -111,7 +116,7 @@ def kind_of(source: ReportSource) -> str:
     content = source.content
     if isinstance(content, Recorded):
         return "recording"
-    if not isinstance(content, Report) or content.kind not in (*KINDS, "study"):
+    if not isinstance(content, Report) or content.kind not in (*KINDS, "study", "layers"):
         kind = getattr(content, "kind", type(content).__name__)
         raise SchemaError(f"a report of the unknown kind {kind!r} has no page")
     return content.kind
@@ -157,6 +162,11 @@ def methods(source: ReportSource) -> list[str]:
         for row in study.result.rows
         for metric in row.metrics
         if metric.name.startswith("energy_")
+    ]
+    found += [
+        one.result.energy_j.method
+        for one in layers.layered([source])
+        if one.result.energy_j is not None
     ]
     return [method for method in found if method]
 
