@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .cap_objectives import Objective
 from .cap_results import CapProbe, CapRatio
 from .cap_search import SearchSettings
 from .comparison import ALPHA, paired, quad_differences
-from .errors import ReadingError
+from .errors import PowerCapError, ReadingError
 from .interleaved import ComparisonSettings, QuadRun, run_quads
 from .quads import energies, pieces_of
 from .results import Quad
@@ -21,6 +21,9 @@ from .session import Session
 from .statistics import Vector
 
 Step = Callable[[], object]
+
+ROUNDED = 1.0
+"""How far from what was set a limit may be read back: boards may round (see ``limiters``)."""
 
 PIECES_TIME_S = 18.0
 """Makes the pieces of the quads 1 s long, where the sensors allow (see ``piece_length``): a
@@ -48,14 +51,38 @@ class Bench:
     began_s: float
     drew_w: float | None = None
     notes: tuple[str, ...] = ()
+    in_force: dict[str, float] = field(default_factory=dict)
+    """What was set of each device last."""
 
     def cap(self, value: float) -> tuple[float, str]:
-        """Set the cap of every device; what is in force of the highest, and what they said."""
+        """Set the cap of every device; what is in force of the highest, and what they said.
+
+        Raises:
+            PowerCapError: a cap cannot be set, or is not the one that was set before.
+        """
+        self.check()
         done = [self.guard.set(device, value) for device in self.guard.devices]
+        self.in_force = {one.device: one.value for one in done}
         said = "; ".join(dict.fromkeys(one.note for one in done if one.note))
         if said and said not in self.notes:
             self.notes += (said,)
         return max(one.value for one in done), said
+
+    def check(self) -> None:
+        """See that nobody else changed what was set: what was measured would be of another cap.
+
+        Raises:
+            PowerCapError: somebody did.
+        """
+        for device, value in self.in_force.items():
+            now = self.guard.knob.setting(device).current
+            if now is not None and abs(now - value) > ROUNDED:
+                unit = self.guard.knob.unit
+                raise PowerCapError(
+                    f"somebody else changes the limit of {device}: {value:g} {unit} was set for "
+                    f"the search, and {now:g} {unit} is in force. End what does (the work itself, "
+                    "a service of the machine), and search again"
+                )
 
     def settle(self) -> None:
         """Work that is not measured, until clocks and power have found their level."""
@@ -83,6 +110,7 @@ class Bench:
                 steps += 1
                 if now() - began >= self.settings.probe_s:
                     break
+        self.check()
         found = window.result
         if found.energy_j is None:
             why = "; ".join(f"{one.id}: {one.reason}" for one in found.missing)
@@ -122,7 +150,7 @@ class Bench:
             seed=self.settings.seed,
             margin=0.0,
         )
-        return run_quads(
+        run = run_quads(
             (work, work),
             self.session.sources,
             self.session.contains,
@@ -131,6 +159,8 @@ class Bench:
             progress,
             before=before,
         )
+        self.check()
+        return run
 
 
 @dataclass(frozen=True)

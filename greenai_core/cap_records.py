@@ -65,9 +65,19 @@ class CapRecord:
 
 
 def default_folder() -> Path:
-    """``$XDG_STATE_HOME/greenai/powercap``."""
+    """``$XDG_STATE_HOME/greenai/powercap``.
+
+    Raises:
+        PowerCapError: neither that nor a home folder is known.
+    """
     home = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
+    try:
+        base = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
+    except RuntimeError as error:
+        raise PowerCapError(
+            "this user has no home folder, so what a limit was cannot be written down. Set "
+            "XDG_STATE_HOME to a folder that can be written"
+        ) from error
     return base / "greenai" / "powercap"
 
 
@@ -134,9 +144,10 @@ def read_record(path: Path) -> CapRecord | None:
             owner = os.fstat(file.fileno()).st_uid
             data = json.loads(file.read())
         fields = {field.name: data[field.name] for field in dataclasses.fields(CapRecord)}
+        _check(fields)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise PowerCapError(
             f"{path} should say what a limit was before greenai changed it, but cannot be read "
             f"({error}). Look at it, set the limit by hand, and remove the file"
@@ -150,6 +161,27 @@ def read_record(path: Path) -> CapRecord | None:
     if data["version"] != VERSION:
         raise PowerCapError(f"{path} is of another version of greenai. Restore with that one")
     return CapRecord(**fields)
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """See that a damaged record does not fail half way through.
+
+    Raises:
+        ValueError: a field is of another kind.
+    """
+    texts = ("device", "unit", "target", "boot", "lasting")
+    also = fields["also"]
+    numbers = [fields["original"], fields["default"], *also.values()] if _maps(also) else ["also"]
+    if (
+        not all(isinstance(fields[name], str) for name in texts)
+        or not all(one is None or type(one) in (int, float) for one in numbers)
+        or not (fields["options"] is None or _maps(fields["options"]))
+    ):
+        raise ValueError("a field is not what it should be")
+
+
+def _maps(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def forget(path: Path) -> None:
@@ -177,10 +209,7 @@ class DeviceLock:
             folder.mkdir(parents=True, exist_ok=True)
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise PowerCapError(
-                f"{device} cannot be locked: {path}: {error.strerror}. "
-                "Set XDG_STATE_HOME to a folder that can be written"
-            ) from error
+            raise _not_locked(device, path, error) from error
         began = time.monotonic()
         while not self._taken():
             holder = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
@@ -196,8 +225,12 @@ class DeviceLock:
                     "Wait for it, or end it"
                 )
             time.sleep(0.02)
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        try:
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        except OSError as error:
+            self.release()
+            raise _not_locked(device, path, error) from error
 
     def _taken(self) -> bool:
         try:
@@ -219,6 +252,13 @@ def release(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
     with contextlib.suppress(OSError):
         os.close(fd)
+
+
+def _not_locked(device: str, path: Path, error: OSError) -> PowerCapError:
+    return PowerCapError(
+        f"{device} cannot be locked: {path}: {error.strerror}. "
+        "Set XDG_STATE_HOME to a folder that can be written"
+    )
 
 
 def _lives(pid: str) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from .cap_curves import Curves, fitted
 from .cap_objectives import Objective
 from .cap_results import CapPoint, CapProbe
+from .comparison import FIRST_LOOK_QUADS
 from .errors import ConfigError
 from .statistics import Vector
 
@@ -40,7 +41,7 @@ class SearchSettings:
         grid: caps of the first round.
         adaptive: caps of the second.
         least_saving: a candidate that promises less is not worth confirming, as a share.
-        quads: of the confirmation.
+        quads: of the confirmation; 0 for none.
         seed: of the random orders; None for another one each time.
         low, high: search within; None for the range of the device, up to the original cap.
 
@@ -63,6 +64,11 @@ class SearchSettings:
             raise ConfigError("a probe takes more than 0 s, and settling 0 s at least")
         if self.grid < 3 or self.adaptive < 0:
             raise ConfigError(f"{self.grid} caps give no curve: try 3 at least")
+        if self.quads and self.quads < FIRST_LOOK_QUADS:
+            raise ConfigError(
+                f"{self.quads} quads confirm nothing: give {FIRST_LOOK_QUADS} or more, or 0 for "
+                "none"
+            )
 
 
 @dataclass(frozen=True)

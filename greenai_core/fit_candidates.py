@@ -51,6 +51,11 @@ SIDE = 2
 PER_GAP = 5
 """Places tried for a bend from one size to the next."""
 
+MOST_JUMPS = 40
+MOST_BENDS = 190
+"""Places tried first for each of two breaks: all of them up to 40 sizes; at 200 sizes all would
+be some gigabytes."""
+
 EXPONENTS = tuple(float(p) for p in np.round(np.arange(-3.0, 4.001, 0.02), 2) if p)
 
 Table = npt.NDArray[np.float64]
@@ -73,17 +78,18 @@ class Bank:
     bases: Table
 
 
-def bank(shape: str, sizes: Vector, weights: Vector) -> Bank | None:
+def bank(shape: str, sizes: Vector, weights: Vector, around: tuple[float, ...] = ()) -> Bank | None:
     """The candidates of a shape; None where there are too few sizes for it.
 
     Args:
         shape: one of ``SHAPES``.
         sizes: increasing.
         weights: 1/u of each value.
+        around: places of two breaks, near which all places are tried and not a part of them.
     """
     if len(sizes) < PARAMETERS[shape] + SPARE:
         return None
-    places, designs = _all_designs(shape, tuple(map(float, sizes)))
+    places, designs = _all_designs(shape, tuple(map(float, sizes)), around)
     if not len(designs):
         return None
     bases, triangles = np.linalg.qr(designs * weights[None, :, None])
@@ -94,10 +100,12 @@ def bank(shape: str, sizes: Vector, weights: Vector) -> Bank | None:
     return Bank(shape, places[sound], designs[sound], bases[sound])
 
 
-@lru_cache(maxsize=32)
-def _all_designs(shape: str, sizes: tuple[float, ...]) -> tuple[Table, Table]:
+@lru_cache(maxsize=12)
+def _all_designs(
+    shape: str, sizes: tuple[float, ...], around: tuple[float, ...]
+) -> tuple[Table, Table]:
     """Of one shape; several models of a study have the same sizes."""
-    made = list(_designs(shape, np.array(sizes)))
+    made = list(_designs(shape, np.array(sizes), around))
     places = np.array([place for place, _ in made], dtype=float).reshape(len(made), -1)
     return places, np.stack([design for _, design in made]) if made else np.empty(0)
 
@@ -116,7 +124,21 @@ def bends_at(sizes: Vector) -> Vector:
     return np.append(grid, inner[-1])
 
 
-def _designs(shape: str, x: Vector) -> Iterator[tuple[tuple[float, ...], Table]]:
+def _some(places: Vector, most: int, around: tuple[float, ...]) -> Vector:
+    """So many places, evenly chosen, and all near those of ``around``."""
+    if len(places) <= most:
+        return places
+    kept = set(np.linspace(0, len(places) - 1, most).round().astype(int).tolist())
+    step = len(places) // most + 1
+    for place in around:
+        at = int(np.abs(places - place).argmin())
+        kept.update(range(max(at - step, 0), min(at + step + 1, len(places))))
+    return np.asarray(places[sorted(kept)])
+
+
+def _designs(
+    shape: str, x: Vector, around: tuple[float, ...]
+) -> Iterator[tuple[tuple[float, ...], Table]]:
     """Places and unweighted design of each candidate."""
     one = np.ones_like(x)
     if shape == POWER:
@@ -125,20 +147,24 @@ def _designs(shape: str, x: Vector) -> Iterator[tuple[tuple[float, ...], Table]]
             yield (exponent,), np.column_stack([(x / middle) ** exponent])
         return
     straight = [one] if shape in (CONSTANT, STEP, FLAT_LINEAR, FLAT_LINEAR_JUMP) else [one, x]
-    bends = bends_at(x) if shape in (FLAT_LINEAR, BEND, FLAT_LINEAR_JUMP) else ()
+    bends = bends_at(x) if shape in (FLAT_LINEAR, BEND, FLAT_LINEAR_JUMP) else np.empty(0)
+    jumps_at = jumps_between(x)
+    if shape in TWO_BREAKS:
+        bends = _some(bends, MOST_BENDS, around)
+        jumps_at = _some(jumps_at, MOST_JUMPS, around)
     for bend in bends if len(bends) else (None,):
         bent = [] if bend is None else [_beyond(x, bend)]
         place = () if bend is None else (float(bend),)
-        for jumps in _jumps(shape, x):
+        for jumps in _jumps(shape, x, jumps_at):
             stepped = [x > jump for jump in jumps]
             yield (*place, *jumps), np.column_stack([*straight, *bent, *stepped])
 
 
-def _jumps(shape: str, x: Vector) -> Iterator[tuple[float, ...]]:
+def _jumps(shape: str, x: Vector, places: Vector) -> Iterator[tuple[float, ...]]:
     if shape in (STEP, JUMP, FLAT_LINEAR_JUMP):
-        yield from ((float(jump),) for jump in jumps_between(x))
+        yield from ((float(jump),) for jump in places)
     elif shape == TWO_JUMPS:
-        for first, second in combinations(map(float, jumps_between(x)), 2):
+        for first, second in combinations(map(float, places), 2):
             if np.sum((x > first) & (x < second)) >= SIDE:
                 yield first, second
     else:

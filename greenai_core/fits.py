@@ -69,14 +69,14 @@ def fit_sizes(
         FitScore(name, shapes.PARAMETERS[name], scale * math.sqrt(float(found.mean())))
         for name, found in errors.items()
     )
-    return _result(banks[shape], x, y, weights, scores, p_break)
+    return _result(_whole(banks[shape], x, weights, z), x, y, weights, scores, p_break)
 
 
 def _check(x: Vector, y: Vector) -> None:
     if len(x) < LEAST_SIZES:
         raise ComparisonError(
-            f"{len(x)} of the sizes that tell one curve from another are too few: measure "
-            f"{LEAST_SIZES} or more"
+            f"{len(x)} {'size is' if len(x) == 1 else 'sizes are'} too few to tell one curve from "
+            f"another: measure {LEAST_SIZES} or more"
         )
     if len(set(x)) < len(x):
         raise ComparisonError("a size is there twice: give one value for each size")
@@ -187,6 +187,14 @@ def _gain_of(
 # The chosen curve
 
 
+def _whole(made: Bank, x: Vector, weights: Vector, z: Vector) -> Bank:
+    """With all places near the best where, at many sizes, a part of the places was tried."""
+    if made.shape not in shapes.TWO_BREAKS:
+        return made
+    best = int(residual_squares(made, z[:, None])[:, 0].argmin())
+    return bank(made.shape, x, weights, tuple(map(float, made.places[best]))) or made
+
+
 def _result(
     made: Bank,
     x: Vector,
@@ -265,10 +273,17 @@ def _breaks(
             low, high = _one_step_on(made.places[:, column], possible)
             found.append(FitBreak(BEND_NAME, at, low, high, change))
         else:
-            before = float(x[x < possible.min()].max())
-            after = float(x[x > possible.max()].min())
+            before, after = _between(made.places[:, column], possible, x)
             found.append(FitBreak(JUMP_NAME, float(x[x > at].min()), before, after, change))
     return tuple(sorted(found, key=lambda one: one.at))
+
+
+def _between(grid: Vector, possible: Vector, x: Vector) -> tuple[float, float]:
+    """The sizes that a jump lies between: up to the next places that were tried and ruled out."""
+    lower, upper = grid[grid < possible.min()], grid[grid > possible.max()]
+    before = x[x > lower.max()].min() if len(lower) else x[x < possible.min()].max()
+    after = x[x < upper.min()].max() if len(upper) else x[x > possible.max()].min()
+    return float(before), float(after)
 
 
 def _one_step_on(grid: Vector, possible: Vector) -> tuple[float, float]:

@@ -220,7 +220,7 @@ def make_knob(target: str, options: Mapping[str, Any]) -> Knob:
         for part in name.split("."):
             found = getattr(found, part)
         return knob_of(found(**options))
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise PluginBroken(
             f"the limiter {target} cannot be made again: {error}. Install what set the limit"
         ) from error

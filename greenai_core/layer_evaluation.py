@@ -143,7 +143,8 @@ def drifted(before: Figure | None, after: Figure | None) -> str:
     """What to say of a pass that costs something else after its layers were measured.
 
     Args:
-        before, after: energy of the pass; None where it is not known.
+        before: energy of the pass; None where it is not known.
+        after: likewise.
     """
     if before is None or after is None:
         return ""

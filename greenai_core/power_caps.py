@@ -18,8 +18,8 @@ from .limiter import Limiter
 
 Watts = float | Sequence[float]
 
-_HELD: dict[str, contextlib.ExitStack] = {}
-"""What ``set_power_cap`` holds in this process: device -> what ends it."""
+_HELD: dict[str, tuple[int, contextlib.ExitStack]] = {}
+"""What ``set_power_cap`` holds: device -> PID of the process that set it, and what ends it."""
 
 
 @contextlib.contextmanager
@@ -100,7 +100,7 @@ def set_power_cap(
             stack = contextlib.ExitStack()
             cap = power_cap(device, value, limiter=limiter, folder=folder, shared=shared)
             done += stack.enter_context(cap)
-            _HELD[device] = stack
+            _HELD[device] = (os.getpid(), stack)
     except BaseException:
         for device in ids:
             _end(device)
@@ -241,8 +241,8 @@ def _kept(
 
 def _end(device: str) -> bool:
     """End what this process holds of a device; whether it held anything."""
-    stack = _HELD.pop(device, None)
-    if stack is None:
+    pid, stack = _HELD.pop(device, (0, contextlib.ExitStack()))
+    if pid != os.getpid():  # a forked child: the cap is its parent's
         return False
     stack.close()
     return True

@@ -112,6 +112,8 @@ def compare_studies(
         for i, (name, a, b, one, two) in enumerate(known)
     )
     notes = _notes(known, same_machine)
+    if all(one.values and one.values == two.values for *_, one, two in known):
+        notes.append("both have the same figures to the last digit: is it one study twice?")
     missing = len(pairs) - len(known)
     if missing:
         notes.append(f"{missing} sizes have no {metric} in one of the studies")
@@ -142,17 +144,18 @@ def _matched(
     single = len(ours) == len(theirs) == 1
     names = sorted(ours | theirs)
     shared = (names[0] if len(names) == 1 else " / ".join([*ours, *theirs])) if single else ""
-    rows = {
-        ("" if single else row.model, row.batch_size, row.size): row
-        for row in other.rows
-        if row.metrics
-    }
+    rows = {("" if single else row.model, row.batch_size, row.size): row for row in other.rows}
     pairs, alone = [], []
     for row in first.rows:
         key = ("" if single else row.model, row.batch_size, row.size)
         counterpart = rows.pop(key, None)
-        if counterpart is None or not row.metrics:
+        if counterpart is None:
             alone.append(f"{_where(row)} is in {first.name} only")
+        elif not row.metrics and not counterpart.metrics:
+            alone.append(f"{_where(row)} has figures in neither")
+        elif not (row.metrics and counterpart.metrics):
+            known = first if row.metrics else other
+            alone.append(f"{_where(row)} has figures in {known.name} only")
         else:
             pairs.append((shared or row.model, row, counterpart))
     alone += [f"{_where(row)} is in {other.name} only" for row in rows.values()]

@@ -107,11 +107,12 @@ def power_metrics(
         use: what processes used, under AIPowerMeter's keys; see ``HostUse.between``.
 
     Returns:
-        Groups ``cpu``, ``gpu`` and ``wall``; what is not known is not there.
+        Groups ``cpu``, ``gpu``, ``gpu_modelled`` and ``wall``; what is not known is not there.
     """
     groups = {
         "cpu": {**_cpu(channels, watts), **_memory(seen)},
         "gpu": _gpu(channels, watts, seen),
+        "gpu_modelled": _gpu_modelled(channels, watts),
         "wall": {c.id.partition(":")[2]: watts[c.id] for c in channels if c.component == "wall"},
     }
     if use is not None:
@@ -144,6 +145,15 @@ def _memory(seen: Sequence[Observed]) -> dict[str, float]:
     return {"total_mem_use": host[0]} if host and host[0] is not None else {}
 
 
+def _gpu_modelled(
+    channels: Sequence[Channel], watts: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """A group of its own: AIPowerMeter's parser expects all its keys wherever ``gpu`` is."""
+    boards = [c for c in channels if c.component == "gpu"]
+    modelled = {str(n): watts[c.id] for n, c in enumerate(boards) if not c.measured}
+    return {"per_gpu_modelled_power": modelled} if modelled else {}
+
+
 def _gpu(
     channels: Sequence[Channel], watts: Mapping[str, float], seen: Sequence[Observed]
 ) -> dict[str, Any]:
@@ -151,9 +161,6 @@ def _gpu(
     boards = [c for c in channels if c.component == "gpu"]
     found: dict[str, Any] = {}
     measured = {str(n): watts[c.id] for n, c in enumerate(boards) if c.measured}
-    modelled = {str(n): watts[c.id] for n, c in enumerate(boards) if not c.measured}
-    if modelled:
-        found["per_gpu_modelled_power"] = modelled
     if not measured:
         return found
     found["nvidia_power"] = found["nvidia_draw_absolute"] = math.fsum(measured.values())

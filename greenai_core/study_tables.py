@@ -8,18 +8,22 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .channels import MODELLED
 from .errors import PluginUnavailable
 from .study_metrics import GPU_MEMORY, LATENCY, SM, in_order
 from .study_results import StudyResult, StudyRow
 
 Record = dict[str, Any]
 
+ATTRIBUTED = "nvidia_estimated_attributable_power_draw"
+"""The column that is modelled in AIPowerMeter too."""
+
 CONCAT = {
     "intel_power": "energy_package_j",
     "total_cpu_power": "energy_core_j",
     "mem_use_abs": "process_memory_b",
     "nvidia_draw_absolute": "",
-    "nvidia_estimated_attributable_power_draw": "energy_attributed_gpu_j",
+    ATTRIBUTED: "energy_attributed_gpu_j",
     "per_gpu_attributable_mem_use": GPU_MEMORY,
     "sm": SM,
     "latency": LATENCY,
@@ -64,7 +68,8 @@ def concat_records(studies: Sequence[StudyResult]) -> list[Record]:
     """One record a size with the columns of AIPowerMeter's ``concat_power_measure.py``.
 
     Joules of one inference, medians over runs; but memory and SM utilisation are the medians
-    themselves, which that script divides by the number of inferences.
+    themselves, which that script divides by the number of inferences. Its columns have no room for
+    a method, so modelled joules are not there, but for those that are modelled there too.
     """
     several = sum(len(study.models) for study in studies) > 1
     several = several or any(len({row.batch_size for row in study.rows}) > 1 for study in studies)
@@ -74,7 +79,11 @@ def concat_records(studies: Sequence[StudyResult]) -> list[Record]:
             head: Record = {"": row.size}
             if several:
                 head |= {"model": row.model, "batch_size": row.batch_size}
-            values = {metric.name: metric.value for metric in row.metrics}
+            values = {
+                metric.name: metric.value
+                for metric in row.metrics
+                if MODELLED not in metric.method or metric.name == CONCAT[ATTRIBUTED]
+            }
             found.append(head | {column: _concat(column, values) for column in CONCAT})
     return found
 

@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,11 @@ def parse_study_plan(text: str, file: Path) -> StudyPlan:
     except ConfigError as error:
         if reader.faults:
             raise ConfigError("; ".join(reader.faults)) from error
-        raise ConfigError(f"{file}: {error}") from error
+        # Keys that are right by themselves may exclude one another: the first named is pointed at.
+        said = str(error)
+        named = sorted((key for key in table if f"{key} " in said), key=said.index)
+        line = line_of(reader.lines, (named[0],)) if named else 1
+        raise ConfigError(f"{file}:{line}: {said}") from error
     return plan
 
 
@@ -237,6 +242,12 @@ def _function(value: Any) -> str:
     return str(value)
 
 
+def _device(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
+        raise _Wrong("give cpu, cuda, cuda:1 or auto, in quotes")
+    return value
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise _Wrong("give true or false")
@@ -359,7 +370,7 @@ STUDY: Mapping[str, Check] = {
     "max_seconds": _positive,
     "warm_up_s": _at_least(0),
     "idle_s": _idle,
-    "device": _text,
+    "device": _device,
     "seed": _whole(0),
     "cell_timeout_s": _positive,
     "period_s": _at_least(LEAST_PERIOD_S),

@@ -149,3 +149,45 @@ def test_the_tool_for_layers(tmp_path, monkeypatch):
     assert [row[0] for row in rows] == ["Linear", "ReLU"]
     assert all(row[1] == "" or float(row[1]) >= 0 for row in rows)
     assert all(map(torch.equal, before, model.parameters()))
+
+
+@pytest.mark.torch
+def test_the_power_cap_profiler(tmp_path, monkeypatch):
+    """A small network, and short probes, on a simulated board."""
+    import torch
+
+    from greenai_core import SearchSettings
+    from greenai_core.testing import NvmlSimulator, SimulatedBoard
+    from greenai_core.testing.c_library import compiler
+    from greenai_core.testing.nvml import build_library
+    from greenai_plugins.compat import profiler
+
+    if compiler() is None:
+        pytest.skip("the NVML simulator needs a C compiler: sudo apt install gcc")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(build_library().parent))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    short = SearchSettings(probe_s=0.05, settle_s=0.0, grid=3, adaptive=0, quads=0)
+    search = profiler.optimise_power_cap
+
+    def shorter(*given, **options):
+        return search(*given, **{**options, "settings": short})
+
+    monkeypatch.setattr(profiler, "optimise_power_cap", shorter)
+    seen = []
+    board = SimulatedBoard(watts=350.0, low_w=100.0, default_w=400.0, high_w=500.0)
+    with NvmlSimulator([board]) as simulator, simulator.installed():
+        names = {
+            "nn": torch.nn,
+            "optim": torch.optim,
+            "ResNet18": lambda: torch.nn.Linear(4, 3),
+            "trainloader": [(torch.rand(2, 4), torch.tensor([0, 1]))],
+            "train": lambda: seen.append(simulator.limit_w(0)),
+        }
+        exec(snippet("power_cap_profiler("), names)
+        assert seen == [names["optimal_cap"]]
+        assert simulator.limit_w(0) == 400.0
+    rows = (tmp_path / "test_power_cap_profiler.csv").read_text().splitlines()
+    assert 3 <= len(rows) <= 4  # two caps of the grid may be one
+    assert {len(row.split(",")) for row in rows} == {5}

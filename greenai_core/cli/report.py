@@ -87,7 +87,7 @@ def command(
     sources = sources_of(names)
     made: dict[str, bytes] = {}
     if folder is not None and drawer is not None:
-        made = _draw(drawer, sources, Path(folder))
+        made = _draw(drawer, sources, Path(folder), alone=not files)
     for file, writer in files:
         content = _written(writer, sources, file, picture)
         if made and writer.name == "markdown":
@@ -140,8 +140,21 @@ def _names(sources: Sequence[ReportSource]) -> Sequence[str]:
     return list(_load("svg").export_parts(sources))
 
 
-def _draw(drawer: Exporter, sources: Sequence[ReportSource], folder: Path) -> dict[str, bytes]:
-    parts = dict(drawer.export_parts(sources))
+def _draw(
+    drawer: Exporter, sources: Sequence[ReportSource], folder: Path, *, alone: bool
+) -> dict[str, bytes]:
+    """Every picture in the folder; without any, the page that was asked for too is still made.
+
+    Raises:
+        SchemaError: nothing can be drawn, and nothing else was asked for.
+    """
+    try:
+        parts = dict(drawer.export_parts(sources))
+    except SchemaError as error:
+        if alone:
+            raise
+        output.note(f"greenai: no pictures: {error}")
+        return {}
     for name, content in parts.items():
         output.save(check_file(str(folder / f"{name}{drawer.suffix}"), "--pictures"), content)
     output.note(f"greenai: {len(parts)} pictures written to {folder}")

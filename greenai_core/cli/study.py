@@ -72,7 +72,7 @@ class StudyCommand(click.Command):
 @options.model_options
 @options.json_flag
 def command(what: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """How energy grows with the size of the input.
+    """How energy grows with the size of the input: a whole study.
 
     Measures each model × input size × batch size, --runs times: load, warm up,
     infer, record. Inside a run the order is random, so that heating does not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from greenai_core.channels import MODELLED
@@ -21,6 +22,7 @@ from . import figures, output
 UNITS = {"j": "J", "s": "s", "w": "W", "b": "B", "percent": "%", "c": "°C", "mhz": "MHz"}
 MOST_FAILURES = 10
 MOST_WARNINGS = 15
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def text(study: StudyResult) -> str:
@@ -44,15 +46,19 @@ def text(study: StudyResult) -> str:
 
 def warnings_of(study: StudyResult) -> list[str]:
     """What to know, each once, with the sizes it is about."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for row in study.rows:
         for warning in row.warnings:
-            found.setdefault(warning, []).append(str(row.size))
+            alike = found.setdefault(NUMBER.sub("#", warning), {})
+            alike.setdefault(warning, []).append(str(row.size))
     notes = [*study.warnings]
-    for warning, sizes in found.items():
-        where = list(dict.fromkeys(sizes))
+    for alike in found.values():
+        where = list(dict.fromkeys(size for sizes in alike.values() for size in sizes))
+        text = next(iter(alike))
+        if len(alike) > 1:
+            text += f" ({len(alike)} such warnings, with other numbers)"
         every = len(where) == len({row.size for row in study.rows})
-        notes.append(warning if every else f"{_some(where)}: {warning}")
+        notes.append(text if every else f"{_some(where)}: {text}")
     if len(notes) > MOST_WARNINGS:
         more = len(notes) - MOST_WARNINGS
         notes = [*notes[:MOST_WARNINGS], f"{more} more warnings; --json tells them all"]
@@ -191,10 +197,18 @@ def overview(studies: Sequence[StudyResult], size: int | None) -> str:
         for model in dict.fromkeys(row.model for row in study.rows)
         if (row := _chosen([r for r in study.rows if r.model == model], size)) is not None
     ]
-    if not columns:
-        return "No row has that size."
-    blocks = [columns[i : i + 4] for i in range(0, len(columns), 4)]
-    return "\n\n".join(_block(block) for block in blocks)
+    blocks = [_block(columns[i : i + 4]) for i in range(0, len(columns), 4)]
+    shown = {(id(study), row.model) for study, row in columns}
+    blank = [
+        f"{model.name} ({study.name})" if len(studies) > 1 else model.name
+        for study in studies
+        for model in study.models
+        if (id(study), model.name) not in shown
+    ]
+    if blank:
+        where = "" if size is None else f" at size {size}"
+        blocks.append(output.paragraph(f"No figures{where}: {', '.join(blank)}."))
+    return "\n\n".join(blocks)
 
 
 def _chosen(rows: Sequence[StudyRow], size: int | None) -> StudyRow | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from greenai_core.channels import MODELLED
 from greenai_core.study_results import StudyResult
 from greenai_core.study_tables import concat_records, csv_bytes, parquet_bytes, records
 
@@ -34,7 +35,9 @@ FORMATS: Mapping[str, Callable[[Sequence[StudyResult]], bytes]] = {
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--overview", is_flag=True, help="A column for each model; so for several DIRs.")
-@click.option("--size", type=click.IntRange(1), help="In the overview. [default: the largest]")
+@click.option(
+    "--size", type=click.IntRange(1), help="The overview at this size. [default: the largest]"
+)
 @click.option("-o", "--out", metavar="FILE", help="Write there. [default: stdout]")
 @foreign_options
 def command(
@@ -64,9 +67,12 @@ def command(
     file = None if out is None else check_file(out, "--out")
     studies = read_studies(folders, options)
     if form == "table":
-        content = _table(studies, overview or len(studies) > 1, size)
+        content = _table(studies, overview or size is not None or len(studies) > 1, size)
     else:
         content = FORMATS[form](studies)
+    metrics = [one for study in studies for row in study.rows for one in row.metrics]
+    if form == "concat" and any(MODELLED in one.method for one in metrics):
+        output.warn("modelled joules are left out: the columns of concat stand for measured ones")
     _write(content, file)
 
 

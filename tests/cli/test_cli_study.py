@@ -205,6 +205,52 @@ def test_a_python_function_as_the_work_and_a_file_that_describes_it_all(greenai,
     assert len(cells("out")) == 3
 
 
+HANGS = """
+import os, subprocess, sys
+from pathlib import Path
+
+def make(size, batch_size, device):
+    if size == 2 and not Path("free").exists():
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        Path("pids").write_text(f"{os.getpid()} {child.pid}")
+        child.wait()
+    return lambda: None
+"""
+
+
+def test_a_cell_that_hangs_is_given_up_and_can_be_tried_again(greenai, simulated):
+    """What it started is ended too."""
+    Path("work.py").write_text(HANGS)
+    Path("s.toml").write_text(
+        'runs = 1\nseconds = 0.05\nwarm_up_s = 0\nprofilers = ["sim"]\nsizes = [1, 2]\n'
+        '[[models]]\ncallable = "work.py:make"\n'
+    )
+    done = greenai("study", "s.toml", "--out", "out", "--cell-timeout", "5")
+    assert done.code == 4, done.err
+    states = {cell.key.size: cell for cell in cells("out")}
+    assert (states[1].state, states[2].state) == ("done", "failed")
+    assert "had not ended after 5 s (--cell-timeout)" in states[2].reason
+    assert "at: loading" in states[2].reason
+    assert not any(alive(int(pid)) for pid in Path("pids").read_text().split())
+    Path("free").touch()
+    again = greenai("study", "--resume", "--retry-failed", "--out", "out")
+    assert again.code == 0, again.err
+    (study,) = read_report("out/report.json").results
+    assert [(row.size, row.runs, len(row.failures)) for row in study.rows] == [(1, 1, 0), (2, 1, 0)]
+
+
+def test_retrying_needs_a_study_that_is_gone_on_with(greenai, image):
+    done = greenai("study", image(), "--sizes", "2", "--retry-failed")
+    assert done.code == 2
+    assert "goes with --resume" in done.err
+
+
+def test_a_time_limit_below_the_time_of_measuring_is_refused(greenai, image):
+    done = greenai("study", image(), "--sizes", "2", "--seconds", "9", "--cell-timeout", "9")
+    assert done.code == 2
+    assert "may take 9.5 s" in done.err
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenai_core import ConfigError, PlannedModel, StudyPlan, read_study_plan
+from greenai_core.study_plan import differences
 from greenai_core.study_toml import parse_study_plan
 from greenai_core.study_toml_writing import plan_to_toml
 from greenai_core.toml_lines import key_lines
@@ -228,3 +229,29 @@ def test_lines_of_strings_and_comments_that_look_like_keys():
         ("a",): 1, ("d.e",): 4, ("d.e", 0): 5, ("d.e", 1): 6, ("d.e", 1, "f"): 6,
         ("x",): 8, ("x", "y"): 8, ("x", "y", "z"): 9, ("x", "y", "z", "w"): 9,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "told"),
+    [
+        ("runs = 1\nmin_seconds = 10\nmax_seconds = 5\n", 2, "min_seconds = 10"),
+        ("runs = 1\n\nmax_seconds = 0.5\n", 3, "max_seconds = 0.5"),
+        ("runs = 1\nseconds = 9\ncell_timeout_s = 9\n", 3, "cell_timeout_s is 9"),
+        ('runs = 1\ndevice = "gpu7"\n', 2, "give cpu, cuda, cuda:1 or auto"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_told_with_a_line(wrong, line, told):
+    with pytest.raises(ConfigError) as raised:
+        parse_study_plan(f'{wrong}[[models]]\nfile = "a.onnx"\nsizes = [1]\n', FILE)
+    assert f"S.toml:{line}: " in str(raised.value)
+    assert told in str(raised.value)
+
+
+def test_a_time_limit_for_cells_is_kept_and_may_change_when_resuming():
+    """It decides when to give up, not what is measured."""
+    text = 'seconds = 1\ncell_timeout_s = 20\n[[models]]\nfile = "a.onnx"\nsizes = [1]\n'
+    plan = parse_study_plan(text, FILE)
+    assert plan.cell_timeout_s == 20
+    assert parse_study_plan(plan_to_toml(plan, FILE.parent), FILE) == plan
+    assert differences(plan, replace(plan, cell_timeout_s=None)) == ()
+    assert differences(plan, replace(plan, runs=3)) != ()

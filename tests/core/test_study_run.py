@@ -19,6 +19,7 @@ from greenai_core import (
     read_cells,
     read_report,
     run_study,
+    summarise,
 )
 from greenai_core.study_cell import Latencies, MeasuredCell
 from greenai_core.study_files import Journal, read_models
@@ -141,6 +142,21 @@ def test_resuming_gives_the_same_as_a_study_that_was_not_ended(study, plan, tmp_
     assert tuple(cells.asked) == order[where:]
     assert tuple(cell.key for cell in read_cells(tmp_path / "out")) == order
     assert result.missing_cells == 0
+
+
+def test_failed_cells_are_tried_again_only_when_asked(study, plan, tmp_path):
+    study(plan, {(3, 0): ModelError("no memory"), (2, 1): ModelError("no memory")})
+    _, cells = study(plan, resume=True)
+    assert cells.asked == []
+    result, cells = study(plan, {(2, 1): ModelError("still none")}, resume=True, retry_failed=True)
+    assert {(cell.size, cell.run) for cell in cells.asked} == {(3, 0), (2, 1)}
+    rows = {row.size: row for row in result.rows}
+    assert (rows[3].runs, rows[3].failures) == (2, ())
+    assert [one.reason for one in rows[2].failures] == ["still none"]
+    assert (result.cells, result.missing_cells) == (8, 0), "each counts once"
+    assert summarise(tmp_path / "out").rows == result.rows
+    _, cells = study(plan, resume=True, retry_failed=True)
+    assert {(cell.size, cell.run) for cell in cells.asked} == {(2, 1)}
 
 
 def test_a_journal_cut_anywhere_is_read_and_mended(study, plan, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
 
 import pytest
@@ -80,7 +81,9 @@ def watching(network, session, body):
 
 
 def hooks(network):
-    return sum(
+    everywhere = torch.nn.modules.module
+    left = len(everywhere._global_forward_hooks) + len(everywhere._global_forward_pre_hooks)
+    return left + sum(
         len(m._forward_hooks) + len(m._forward_pre_hooks) + ("forward" in vars(m))
         for m in network.modules()
     )
@@ -239,6 +242,45 @@ def test_an_encoder_layer_keeps_its_fast_path(machine):
     assert torch.equal(before, after)
     assert hooks(network) == 0
     assert [row.name for row in energies.result.layers if row.calls] == ["0", "1"]
+
+
+def test_a_network_can_be_copied_and_saved_meanwhile(machine):
+    """Copies have no hooks and are watched by nobody; files need nothing of greenai."""
+    network = Net()
+    with layer_energy(network, machine) as energies:
+        copied = copy.deepcopy(network).eval()
+        saved = pickle.dumps(network)
+        for _ in range(3):
+            network(torch.rand(2, 3, 8, 8)).sum().backward()
+            with torch.no_grad():
+                copied(torch.rand(2, 3, 8, 8))
+    assert b"greenai" not in saved
+    assert hooks(copied) == 0
+    assert energies.result.phase == "training"
+    assert energies.result.passes == 3
+
+
+def test_two_networks_are_watched_at_once(machine):
+    one, other = nn.Sequential(nn.Linear(3, 3)), nn.Sequential(nn.Linear(3, 3))
+    with layer_energy(one, machine) as of_one, layer_energy(other, machine) as of_other:
+        for _ in range(3):
+            other(one(torch.rand(4, 3))).sum().backward()
+            with torch.no_grad():
+                torch.nn.Identity()(torch.rand(1))
+    for energies in (of_one, of_other):
+        rows = {row.name: row for row in energies.result.layers}
+        assert energies.result.passes == 3
+        assert rows["0 [forward]"].calls == rows["0 [backward]"].calls / 2 == 1
+
+
+def test_a_network_that_is_one_layer_has_a_row(machine):
+    network = nn.LSTM(4, 4)
+    with layer_energy(network, machine) as energies:
+        for _ in range(5):
+            network(torch.rand(5, 2, 4))[0].sum().backward()
+    rows = {row.name: row for row in energies.result.layers}
+    assert rows["LSTM [forward]"].seconds > 0
+    assert rows["LSTM"].parameters == sum(p.numel() for p in network.parameters())
 
 
 def test_what_cannot_be_watched_is_refused_with_advice(machine):

@@ -250,6 +250,14 @@ def test_what_is_compiled_is_refused():
         layered.timed(data, 1)
 
 
+def test_a_script_is_refused():
+    """Its layers call no hooks: nothing could be told apart."""
+    one = trainable(torch.jit.trace(nn.Linear(3, 2), torch.rand(2, 3)))
+    data = Batch(Feed((torch.rand(2, 3),)), torch.tensor([0, 1]))
+    with one.layered() as layered, pytest.raises(ModelError, match="TorchScript"):
+        layered.timed(data, 1)
+
+
 def test_a_file_is_measured_in_both_phases_by_one_session(tmp_path):
     """The modelled sensor only: what is looked at is what adds up, and what stays."""
     torch.save(Net().state_dict(), tmp_path / "net.pt")

@@ -438,3 +438,62 @@ def test_reset_without_set_gives_the_makers_limit(machine, folder):
     reset_power_cap(0)
     assert simulator.limit_w(0) == 400.0
     assert records(folder) == []
+
+
+def test_on_a_full_disk_nothing_is_changed_and_the_lock_is_free_again(machine):
+    """No file can grow, as where the disk is full: not that of the lock, nor the record."""
+    simulator = machine()
+    code = (
+        "import resource\nfrom greenai_core import PowerCapError, power_cap\n"
+        "limits = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))\n"
+        "try:\n"
+        "    with power_cap(0, 250): print('capped')\n"
+        "except PowerCapError as error: print('cannot be locked' in str(error))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, limits)\n"
+        "with power_cap(0, 250): print('free')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\nfree\n", done.stderr
+    assert simulator.limit_w(0) == 400.0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"original": "400"},
+        {"also": 3},
+        {"options": []},
+        {"device": 7},
+        {"target": ""},
+        {"target": ":"},
+        {"target": "os:path"},
+    ],
+)
+def test_a_damaged_record_is_an_error_and_the_others_are_restored(machine, folder, damage):
+    simulator = machine(BOARD, BOARD)
+    set_power_cap([0, 1], 300, keep=True)
+    path = folder / records(folder)[0]
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    done, failed = restore_power_caps()
+    assert (len(done), len(failed)) == (1, 1)
+    assert sorted([simulator.limit_w(0), simulator.limit_w(1)]) == [300.0, 400.0]
+    assert path.exists()
+
+
+def test_a_forked_child_does_not_believe_that_it_reset_the_cap_of_its_parent(machine):
+    simulator = machine()
+    set_power_cap(0, 250)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            reset_power_cap(0)
+        except PowerCapError:
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert simulator.limit_w(0) == 250.0
+    reset_power_cap(0)
+    assert simulator.limit_w(0) == 400.0

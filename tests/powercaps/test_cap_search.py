@@ -237,6 +237,31 @@ def test_ctrl_c_during_the_confirmation_keeps_what_is_known_and_the_original():
     assert gpu.cap == 400.0
 
 
+@pytest.mark.parametrize("steps", [100, 1500], ids=["in the probes", "in the quads"])
+def test_work_that_sets_caps_itself_is_noticed(steps):
+    """What is measured would be of another cap than is told."""
+    gpu = CappedGpu(WORK, VirtualClock())
+    limiter = gpu.limiter()
+
+    def step():
+        gpu.step()
+        if gpu.steps == steps:
+            limiter.set_limit(gpu.device, 222.0)
+
+    with (
+        Session([gpu.profiler()], clock=gpu.clock) as session,
+        pytest.raises(PowerCapError, match="somebody else changes the limit.*222 W is in force"),
+    ):
+        optimise_power_cap(step, gpu.device, "edp", limiter=limiter, session=session)
+    assert gpu.cap == 400.0
+
+
+@pytest.mark.parametrize("quads", [-1, 1, 5])
+def test_too_few_quads_are_refused_before_the_search(quads):
+    with pytest.raises(ConfigError, match="quads"):
+        SearchSettings(quads=quads)
+
+
 def test_a_sensor_must_see_the_board():
     gpu = CappedGpu(WORK, VirtualClock())
     other = CappedGpu(WORK, gpu.clock)

@@ -199,3 +199,44 @@ def test_a_folder_without_a_study_is_one_line(capsys, tmp_path):
     said = run(capsys, "summary", str(tmp_path), code=7)
     assert said.err.count("\n") == 1
     assert "cells.jsonl" in said.err
+
+
+def test_modelled_joules_are_not_in_columns_that_stand_for_measured_ones(study, capsys):
+    said = run(capsys, "summary", study("results", method="modelled"), "--format", "concat")
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert {row["intel_power"] for row in rows} == {""}
+    assert float(rows[0]["latency"]) > 0
+    assert "modelled joules are left out" in said.err
+    measured = run(capsys, "summary", study("measured"), "--format", "concat")
+    assert "left out" not in measured.err
+    assert float(next(csv.DictReader(io.StringIO(measured.out)))["intel_power"]) > 0
+
+
+def test_the_overview_tells_which_models_it_has_no_figures_of(study, capsys):
+    said = run(capsys, "summary", study("small", sizes=SIZES[:2]), study("large"), "--size", "336")
+    assert "No figures at size 336: alexnet (small)." in said.out
+    assert "joules of one sample" in said.out
+    one = run(capsys, "summary", study("one"), "--size", "224")
+    assert "224 size" not in one.out
+    assert "joules of one sample" in one.out, "a size asks for the overview"
+
+
+def test_a_study_against_itself_is_noticed(study, capsys):
+    folder = study("results")
+    said = run(capsys, "compare", folder, folder)
+    assert "is it one study twice?" in said.err
+    assert "size 2240, batch 1 has figures in neither" in said.err
+    other = run(capsys, "compare", folder, study("other"))
+    assert "twice" not in other.err
+
+
+def test_warnings_that_differ_in_a_number_are_told_once(study, capsys):
+    folder = study("results")
+    journal = Path(folder) / "cells.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for number, line in enumerate(lines[:-1]):
+        line["warnings"] = [f"other processes used {number}.5% of the CPU"]
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    said = run(capsys, "summary", folder)
+    assert said.err.count("other processes") == 1
+    assert "(36 such warnings, with other numbers)" in said.err

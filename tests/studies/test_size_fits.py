@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,25 @@ def test_the_sentence_of_the_alexnet_study_comes_from_the_data():
     found = fit_sizes(SIZES, *measured(truth, 0.01, 4))
     assert found.sentence.startswith("constant up to 672 (95 %: ")
     assert found.sentence.endswith(", then linear; a second jump (+28 %) at 1792 (after 1680)")
+
+
+def test_two_breaks_are_found_among_200_sizes_in_little_memory():
+    """All pairs of places would be 200,000 curves, and gigabytes."""
+    sizes = 11.2 * np.arange(1, 201)
+    truth = 1 + np.maximum(sizes - 672, 0) * 0.005 + 1.0 * (sizes > 1797)
+    tracemalloc.start()
+    try:
+        found = fit_sizes(sizes, *measured(truth, 0.01, 3))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.shape == "constant then linear with a jump"
+    bend, jump = found.breaks
+    assert bend.low <= 672 <= bend.high
+    assert bend.high - bend.low < 30
+    assert jump.low < 1797 < jump.high
+    assert jump.high - jump.low < 30
+    assert peak < 6e8
 
 
 def test_linear_data_show_no_break_more_than_one_time_in_twenty():

@@ -105,9 +105,9 @@ class LayerwiseMeasurementTool:
             joules = self._joules(self._energies.result)
         begin(self.out_file, self._header)
         rows = (
-            (type(layer).__name__, cell(joules.get(name, math.nan)))
+            (type(layer).__name__, cell(joules.get(name or type(model).__name__, math.nan)))
             for name, layer in model.named_modules()
-            if name and not any(layer.children())
+            if not any(layer.children())
         )
         append(self.out_file, rows)
 

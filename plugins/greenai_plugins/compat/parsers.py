@@ -134,7 +134,8 @@ class JsonParser:
 
     def load_gpu_metrics(self) -> dict[str, Any] | None:
         """Series by name, by board where the name begins with ``per_gpu``. None: no such."""
-        return self._group("gpu")
+        found = {**(self._group("gpu_modelled") or {}), **(self._group("gpu") or {})}
+        return found or None
 
     def load_wattmeter_metrics(self) -> dict[str, Any] | None:
         """Series of the power at the wall, by meter; from Omegawatt's log too. None: no such."""

@@ -94,5 +94,8 @@ def _pictures(sources: Sequence[ReportSource]) -> tuple[Picture, ...]:
     found = page_of(sources).pictures
     if not found:
         names = ", ".join(source.name for source in sources)
-        raise SchemaError(f"there is nothing to draw in {names}: no energy is known")
+        raise SchemaError(
+            f"there is nothing to draw in {names}: it takes an energy that is known, and of a "
+            "study two sizes; the tables of a page (.html, .md) show what there is"
+        )
     return found

@@ -129,6 +129,10 @@ def _refusal(tally: Tally, interrupted: bool) -> str:
 def _seen(model: Any, tally: Tally, cost: WatchingCost, device: Any) -> WatchedLoop:
     training = bool(tally.taught)
     layers = TorchLayered(model, lambda feed: None).layers()
+    itself = ""
+    if not layers:  # the network is one layer
+        itself = type(model).__name__
+        layers = (Layer(itself, itself, sum(p.numel() for p in model.parameters()), None),)
     on_gpu = getattr(device, "type", "") == "cuda"
     taken = WatchingCost(0.0, 0.0) if on_gpu else cost
     notes = []
@@ -141,9 +145,9 @@ def _seen(model: Any, tally: Tally, cost: WatchingCost, device: Any) -> WatchedL
     if tally.in_parts:
         passes = 1
         notes.append("the network was called in parts, so the figures are of the whole block")
-    rows = _rows(tally.forward, FORWARD if training else "", taken.call_s)
+    rows = _rows(tally.forward, itself, FORWARD if training else "", taken.call_s)
     if training:
-        rows += _rows(tally.backward, BACKWARD, taken.operation_s)
+        rows += _rows(tally.backward, itself, BACKWARD, taken.operation_s)
         layers = (*with_directions(layers), Layer(OPTIMISER, "optimiser", 0, None))
         rows.append(WatchedCall(OPTIMISER, tally.optimiser.calls, tally.optimiser.seconds))
     return WatchedLoop(
@@ -162,11 +166,14 @@ def _seen(model: Any, tally: Tally, cost: WatchingCost, device: Any) -> WatchedL
     )
 
 
-def _rows(rows: Mapping[str, Row], suffix: str, cost_s: float) -> list[WatchedCall]:
-    """Rows of layers, what watching cost taken off; the network's own are in no layer."""
+def _rows(rows: Mapping[str, Row], itself: str, suffix: str, cost_s: float) -> list[WatchedCall]:
+    """Rows of layers, what watching cost taken off; the network's own are in no layer.
+
+    ``itself`` is the name of the network where it has no layers inside.
+    """
     found = []
     for name, row in rows.items():
-        if name:
+        if name or itself:
             seconds = max(row.seconds - INSIDE * cost_s * (row.calls + row.inner), 0.0)
-            found.append(WatchedCall(name + suffix, row.calls, seconds))
+            found.append(WatchedCall((name or itself) + suffix, row.calls, seconds))
     return found

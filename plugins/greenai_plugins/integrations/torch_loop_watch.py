@@ -6,19 +6,17 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenai_core import ModelError
-from greenai_plugins.models.torch_layer_times import (
-    Watched,
-    Wrapped,
-    refuse_what_cannot_be_watched,
-    watchable,
-)
+from greenai_plugins.models.torch_layer_times import Watched, refuse_what_cannot_be_watched
 from greenai_plugins.models.torch_runtime import flatten
-from greenai_plugins.models.torch_training_layers import RECOMPUTED, StepClock, operations
+from greenai_plugins.models.torch_training_layers import (
+    RECOMPUTED,
+    StepClock,
+    operations,
+    refuse_what_was_compiled,
+)
 
 INSIDE = 0.5
 """Share of what watching a call costs that lies between its own stamps; the middle of what it
@@ -94,11 +92,11 @@ class LoopWatch:
 
     def __init__(self, network: Any, device: Any) -> None:
         refuse_what_cannot_be_watched(network)
-        _refuse_what_was_compiled(network)
+        refuse_what_was_compiled(network)
         self.tally = Tally()
         self.trouble = ""
         """Why what was seen means nothing; empty while it does."""
-        self._network = network
+        self._names = {id(module): name for name, module in network.named_modules()}
         self._clock = StepClock(device)
         self._asynchronous = getattr(device, "type", "") == "cuda"
         self._record = Watched()
@@ -113,6 +111,10 @@ class LoopWatch:
 
     def begin(self) -> None:
         """Place the hooks."""
+        from torch.nn.modules.module import (
+            register_module_forward_hook,
+            register_module_forward_pre_hook,
+        )
         from torch.optim.optimizer import (
             register_optimizer_step_post_hook,
             register_optimizer_step_pre_hook,
@@ -120,14 +122,10 @@ class LoopWatch:
 
         self._thread = threading.get_ident()
         self._running = True
-        # The modes of the layers may change during the loop.
-        for name, module, wraps in watchable(self._network, fused=True):
-            before = self._before(name)
-            if wraps:
-                self._handles.append(Wrapped(module, before, self._after))
-                continue
-            self._handles.append(module.register_forward_pre_hook(before, prepend=True))
-            self._handles.append(module.register_forward_hook(self._after, always_call=True))
+        # Not on the layers themselves: those could not be pickled nor copied meanwhile, and
+        # PyTorch runs some of them differently when there are hooks on them.
+        self._handles.append(register_module_forward_pre_hook(self._before))
+        self._handles.append(register_module_forward_hook(self._after, always_call=True))
         self._handles.append(register_optimizer_step_pre_hook(self._step_begins))
         self._handles.append(register_optimizer_step_post_hook(self._step_ends))
 
@@ -143,21 +141,19 @@ class LoopWatch:
 
     # Forward
 
-    def _before(self, name: str) -> Callable[..., None]:
-        def hook(module: Any, args: Any) -> None:
-            if self._useless():
-                return
-            if not self._record.calls:
-                self.tally.passes += 1
-                self.tally.in_parts = self.tally.in_parts or bool(name)
-                self._stepping = None  # an optimiser that runs the network itself
-            self._record.begin(name, self._clock.stamp())
-
-        return hook
+    def _before(self, module: Any, args: Any) -> None:
+        name = self._names.get(id(module))
+        if name is None or self._useless():
+            return
+        if not self._record.calls:
+            self.tally.passes += 1
+            self.tally.in_parts = self.tally.in_parts or bool(name)
+            self._stepping = None  # an optimiser that runs the network itself
+        self._record.begin(name, self._clock.stamp())
 
     def _after(self, module: Any, args: Any, output: Any) -> None:
         record = self._record
-        if self.trouble or not self._running or not record.calls:
+        if id(module) not in self._names or self.trouble or not record.calls:
             return
         record.end(self._clock.stamp())
         if record.calls[0].ended is None:
@@ -265,22 +261,6 @@ class LoopWatch:
         if began is not None and self._running:
             self.tally.optimiser.calls += 1
             self._late.append((self.tally.optimiser, None, began, self._clock.stamp()))
-
-
-def _refuse_what_was_compiled(network: Any) -> None:
-    import torch
-
-    for module in network.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(
-                "this network is TorchScript, whose layers call no hooks. Watch the network that "
-                "it was made of; `greenai bench` measures the script as a whole"
-            )
-        if getattr(module, "_compiled_call_impl", None) is not None:
-            raise ModelError(
-                "this network was compiled (`.compile()`), and what is compiled has no layers. "
-                "Watch it before it is compiled"
-            )
 
 
 def in_backward() -> bool:

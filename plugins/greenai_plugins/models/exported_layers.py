@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from greenai_core import Layer
+from greenai_core import CallTime, Layer, LayerCall
 
+from . import torch_layer_context
 from .torch_layers import TorchLayered
+
+USE = re.compile(r"@\d+")
+"""What ``torch.export.unflatten`` appends to the name of a module to tell its uses apart."""
 
 
 class ExportedLayered(TorchLayered):
@@ -29,7 +35,49 @@ class ExportedLayered(TorchLayered):
         return tuple(
             replace(layer, type=_type(modules[layer.name]) or layer.type)
             for layer in super().layers()
+            if layer.name == _one(layer.name)
         )
+
+    def calls(self, prepared: Any) -> tuple[LayerCall, ...]:
+        """The uses of layers; those of one that is several modules are numbered together."""
+        index: Counter[str] = Counter()
+        calls = []
+        for call in super().calls(prepared):
+            name = _one(call.layer)
+            calls.append(replace(call, layer=name, index=index[name]))
+            index[name] += 1
+        return tuple(calls)
+
+    def timed(self, prepared: Any, probes: int) -> tuple[CallTime, ...]:
+        """The calls of one pass; see ``greenai_core.TimedLayered``."""
+        calls = super().timed(prepared, probes)
+        return tuple(replace(call, layer=_one(call.layer)) for call in calls)
+
+    def macs(self, prepared: Any) -> Mapping[str, int]:
+        """Multiply-accumulates of one pass by layer, as far as they can be counted."""
+        found: Counter[str] = Counter()
+        for name, macs in super().macs(prepared).items():
+            found[_one(name)] += macs
+        return dict(found)
+
+    def repeated(self, prepared: Any, layer: str, times: int) -> Callable[[], object]:
+        """A pass in which one layer is done several times; see ``RepeatableLayered``.
+
+        Raises:
+            ModelError: this layer cannot be repeated.
+        """
+        names = [name for name, _ in self._module.named_modules() if _one(name) == layer]
+        return torch_layer_context.repeated(
+            self._module, lambda: self._predict(prepared), layer, times, names
+        )
+
+
+def _one(name: str) -> str:
+    """The layer that a module is a use of: ``conv@1`` is the second one of ``conv``.
+
+    A layer whose work depends on what it is given becomes a module for each of its uses.
+    """
+    return USE.sub("", name)
 
 
 def _compile(module: Any) -> None:

@@ -14,7 +14,13 @@ CLOSE = 1e-3
 """Relative difference of outputs that sums in another order may make on a GPU."""
 
 
-def repeated(network: Any, run: Callable[[], Any], layer: str, times: int) -> Callable[[], object]:
+def repeated(
+    network: Any,
+    run: Callable[[], Any],
+    layer: str,
+    times: int,
+    names: Sequence[str] = (),
+) -> Callable[[], object]:
     """A pass in which each call of a layer is done so many times; its outputs stay the same.
 
     Args:
@@ -22,17 +28,18 @@ def repeated(network: Any, run: Callable[[], Any], layer: str, times: int) -> Ca
         run: one pass through it, which gives its outputs.
         layer: name of the layer.
         times: 1 for a plain pass.
+        names: of the modules that do its calls, where these are several.
 
     Raises:
         ModelError: the layer works in place, or keeps a state, so that doing it again is
             not doing the same.
     """
-    module = network.get_submodule(layer)
-    if getattr(module, "inplace", False) is True:
+    modules = [way for name in names or (layer,) for way in ways(network.get_submodule(name))]
+    if any(getattr(module, "inplace", False) is True for module in modules):
         raise ModelError(f"{layer} works in place, so that its inputs are there only once")
 
     def work() -> Any:
-        with _doing(ways(module), times):
+        with _doing(modules, times):
             return run()
 
     if times > 1 and not _same(run(), work()):

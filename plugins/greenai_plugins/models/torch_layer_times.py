@@ -105,7 +105,7 @@ def refuse_what_cannot_be_watched(network: Any) -> None:
             )
 
 
-def watchable(network: Any, fused: bool | None = None) -> Iterator[tuple[str, Any, bool]]:
+def watchable(network: Any) -> Iterator[tuple[str, Any, bool]]:
     """The layers that can be watched without changing what runs.
 
     PyTorch runs a ``TransformerEncoderLayer`` in evaluation mode as one operation, unless a
@@ -114,7 +114,6 @@ def watchable(network: Any, fused: bool | None = None) -> Iterator[tuple[str, An
 
     Args:
         network: that is watched.
-        fused: whether such layers are wrapped; None for those in evaluation mode.
 
     Yields:
         name, layer, and whether it is to be wrapped.
@@ -125,9 +124,7 @@ def watchable(network: Any, fused: bool | None = None) -> Iterator[tuple[str, An
     for name, module in network.named_modules():
         if any(name.startswith(f"{outer}." if outer else "") for outer in whole):
             continue
-        wraps = isinstance(module, torch.nn.TransformerEncoderLayer) and (
-            not module.training if fused is None else fused
-        )
+        wraps = isinstance(module, torch.nn.TransformerEncoderLayer) and not module.training
         if wraps:
             whole.append(name)
         yield name, module, wraps

@@ -53,35 +53,67 @@ def with_directions(layers: Sequence[Layer]) -> Iterator[Layer]:
             yield Layer(name(layer.name), layer.type, 0, layer.name, direction)
 
 
+def refuse_what_was_compiled(network: Any) -> None:
+    """Return if the layers of the network are called one by one.
+
+    Raises:
+        ModelError: they are not; the message says what to do.
+    """
+    import torch
+
+    for module in network.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                "this network is TorchScript, whose layers call no hooks. Watch the network that "
+                "it was made of; `greenai bench` measures the script as a whole"
+            )
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise ModelError(
+                "this network was compiled (`.compile()`), and what is compiled has no layers. "
+                "Watch it before it is compiled"
+            )
+
+
 class StepClock(LayerClock):
-    """Stamps that also tell the number of the next operation that gradients are kept for."""
+    """Stamps that also tell the number of the next operation that gradients are kept for.
+
+    Args:
+        device: of PyTorch.
+
+    Raises:
+        ModelError: this PyTorch numbers none.
+    """
+
+    def __init__(self, device: Any) -> None:
+        super().__init__(device)
+        self._number = operation_numbers()
 
     def stamp(self) -> Any:
         """Now, and that number."""
-        return super().stamp(), next_operation()
+        return super().stamp(), self._number()
 
     def seconds(self, began: Any, ended: Any) -> float:
         """Between two stamps."""
         return super().seconds(began[0], ended[0])
 
 
-def next_operation() -> int:
-    """The number under which the next operation of this thread goes into the graph.
+def operation_numbers() -> Callable[[], int]:
+    """What tells the number under which the next operation of this thread goes into the graph.
 
     Raises:
         ModelError: this PyTorch does not tell it.
     """
     import torch
 
-    try:
-        # Tells which operation of the forward pass one of the backward pass belongs to;
-        # PyTorch's own profiler and torch.fx go by it.
-        return int(torch._C._autograd._get_sequence_nr())
-    except AttributeError as error:
+    # Tells which operation of the forward pass one of the backward pass belongs to; PyTorch's
+    # own profiler and torch.fx go by it.
+    found: Callable[[], int] | None = getattr(torch._C._autograd, "_get_sequence_nr", None)
+    if found is None:
         raise ModelError(
             f"PyTorch {torch.__version__} does not number its operations, so the backward pass "
             "of a layer cannot be told. PyTorch 2.6 and later do"
-        ) from error
+        )
+    return found
 
 
 class TorchTrainingLayered:
@@ -130,6 +162,7 @@ class TorchTrainingLayered:
             ModelError: hooks cannot watch this network.
         """
         refuse_what_cannot_be_watched(self._module)
+        refuse_what_was_compiled(self._module)
         clock = StepClock(self._device)
         clock.synchronize()
         if not probes:
@@ -247,7 +280,7 @@ def operations(tensors: Sequence[Any], since: int = 0) -> Iterator[Any]:
 
     Args:
         tensors: that the backward pass starts at, or goes through.
-        since: number of the first operation to be told; see ``next_operation``.
+        since: number of the first operation to be told; see ``operation_numbers``.
     """
     waiting = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
     seen = set(waiting)

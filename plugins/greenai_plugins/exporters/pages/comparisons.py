@@ -74,6 +74,8 @@ def finding(results: Sequence[ComparisonResult]) -> str:
         return "No ratio is known: the table says which energy is missing."
     said = [_said(ratio, result) for ratio in result.ratios]
     more = f" {len(results) - 1} more below." if len(results) > 1 else ""
+    if result.ratios[0].verdict == "undecided":  # others begin with a name, which stays as it is
+        said[0] = "W" + said[0][1:]
     return "; ".join(said) + "." + more
 
 

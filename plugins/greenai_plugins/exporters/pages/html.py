@@ -299,8 +299,9 @@ def _picture(picture: Picture) -> str:
         behind = (
             f"<details><summary>Figures of this picture</summary>{_table(picture.table)}</details>"
         )
+    tag = f' <span class="tag model">{picture.modelled}</span>' if picture.modelled else ""
     return (
-        f'<figure id="picture-{marked_up(picture.name)}"><h3>{marked_up(picture.title)}</h3>'
+        f'<figure id="picture-{marked_up(picture.name)}"><h3>{marked_up(picture.title)}{tag}</h3>'
         f"{tools}{drawings}"
         f"<figcaption>{marked_up(picture.about)}</figcaption>{behind}</figure>"
     )

@@ -146,7 +146,8 @@ def _models(found: Sequence[Study]) -> list[Facts]:
                 macs = written(Quantity(float(model.macs), unit="MAC"))
                 told.append(f"{macs} at the smallest size")
             rows.append((model.name, "; ".join(told) or "nothing else is known of it"))
-        cells = f"{one.result.cells} cells, {one.result.missing_cells} of them not measured yet"
+        left = one.result.missing_cells
+        cells = f"{one.result.cells} cells" + (f", {left} of them not measured yet" if left else "")
         rows.append(("plan", f"{cells}; written by {one.result.source}"))
         made.append(Facts(tuple(rows)))
     return made

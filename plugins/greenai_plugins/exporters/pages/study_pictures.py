@@ -66,8 +66,9 @@ def _against_size(
             series.append(Series(group, points, fits=curves))
     if not any(len(one.points) > 1 for one in series):
         return []
+    dots = "; faint dots are single runs" if any(p.runs for s in series for p in s.points) else ""
     about = (
-        f"The median over runs at each size, with its 95 % interval; faint dots are single runs. "
+        f"The median over runs at each size, with its 95 % interval where that is known{dots}. "
         f"{' '.join(f'{one.name}: {one.sentence}.' for one in grown if len(grown) <= FEW)}"
     ).strip()
     label = words(metric)

@@ -9,7 +9,7 @@ from greenai_plugins.exporters.pages.blocks import Table
 from greenai_plugins.exporters.svg_text import text
 
 from .axes import Axis, can_be_log, linear, logarithmic
-from .picture import Drawing, Key, Picture, colour, mark, number, point
+from .picture import Drawing, Key, Picture, colour, how_much, mark, number, point
 
 ACROSS, DOWN = 440.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 10.0, 26.0, 44.0
@@ -129,7 +129,10 @@ def drawn(chart: Chart) -> Picture:
         ys = [y for y in ys if y >= min(seen) / FURTHEST]
         variants.append(("log", _drawing(chart, xs, ys, (x_log, True))))
     keys = tuple(Key(one.name, i, one.modelled) for i, one in enumerate(chart.series))
-    return Picture(chart.name, chart.title, chart.about, tuple(variants), keys, chart.table)
+    modelled = how_much(p.modelled for one in chart.series for p in one.points)
+    return Picture(
+        chart.name, chart.title, chart.about, tuple(variants), keys, chart.table, modelled
+    )
 
 
 def _values(chart: Chart) -> tuple[list[float], list[float]]:

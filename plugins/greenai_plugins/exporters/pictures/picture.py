@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from greenai_plugins.exporters.pages.blocks import Table
-from greenai_plugins.exporters.svg_text import document, marked_up, text, width
+from greenai_plugins.exporters.quantities import MODELLED
+from greenai_plugins.exporters.svg_text import document, lines, marked_up, text, width
 
 from .colours import DARK, LIGHT, SERIES, style
 
 PAD = 14.0
+
+PARTLY = "partly modelled"
+
+SAID = {
+    MODELLED: "Modelled figures: not measured, or not wholly",
+    PARTLY: "What is hollow or pale is modelled: not measured, or not wholly",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Picture:
         variants: name of the axes and drawing; the first is shown.
         keys: its series; none where the drawing names them itself.
         table: the figures behind it.
+        modelled: ``modelled``, ``partly modelled``, or empty where all is measured.
     """
 
     name: str
@@ -60,6 +70,15 @@ class Picture:
     variants: tuple[tuple[str, Drawing], ...]
     keys: tuple[Key, ...] = ()
     table: Table | None = None
+    modelled: str = ""
+
+
+def how_much(modelled: Iterable[bool]) -> str:
+    """For ``Picture.modelled``: of each of its figures, whether it is."""
+    found = list(modelled)
+    if not any(found):
+        return ""
+    return MODELLED if all(found) else PARTLY
 
 
 MARKS = (
@@ -105,6 +124,10 @@ def point(tip: str, content: str) -> str:
     return f'<g class="p" tabindex="-1" role="img" aria-label="{told}">{content}</g>'
 
 
+TITLE, BOLD = 15.0, 1.1
+"""Size of a title, and how much wider bold letters are."""
+
+
 def standalone(picture: Picture, variant: int = 0, *, dark_too: bool = True) -> bytes:
     """The picture as an SVG file of its own, with title and legend.
 
@@ -114,12 +137,18 @@ def standalone(picture: Picture, variant: int = 0, *, dark_too: bool = True) -> 
         dark_too: it follows the colours of the reader's system.
     """
     drawing = picture.variants[variant][1]
-    across, head = drawing.across + 2 * PAD, 44.0
+    across = drawing.across + 2 * PAD
+    title = lines(picture.title, BOLD * TITLE, drawing.across, 2)
+    head = 26.0 + 18 * len(title) + (18 if picture.modelled else 0)
     rows = _legend(picture.keys, drawing.across)
     down = head + drawing.down + 18 * len(rows) + PAD
     parts = [
         f'<rect class="gr-paper" width="{number(across)}" height="{number(down)}"/>',
-        text(PAD, 27, 15, picture.title, more='font-weight="600"'),
+        *(
+            text(PAD, 27 + 18 * line, TITLE, words, more='font-weight="600"')
+            for line, words in enumerate(title)
+        ),
+        text(PAD, head - 18, 12, SAID.get(picture.modelled, ""), of="pale"),
         f'<g transform="translate({number(PAD)} {number(head)})">{drawing.body}</g>',
     ]
     for line, row in enumerate(rows):
@@ -127,11 +156,16 @@ def standalone(picture: Picture, variant: int = 0, *, dark_too: bool = True) -> 
         for key, x in row:
             shown = mark(PAD + x + 6, y - 4, key.index, key.modelled)
             parts.append(f'<g class="{colour(key.index)}">{shown}</g>')
-            parts.append(text(PAD + x + 16, y, 12, key.name, of="ink"))
+            parts.append(text(PAD + x + 16, y, 12, _fitting(key, drawing.across)))
     sheet = style(LIGHT)
     if dark_too:
         sheet += f"@media (prefers-color-scheme:dark){{{style(DARK)}}}"
     return document((across, down), parts, sheet, picture.title, picture.about)
+
+
+def _fitting(key: Key, room: float) -> str:
+    """The name of a series, no longer than a row."""
+    return next(iter(lines(key.name, 12, room - 16, 1)), "")
 
 
 def _legend(keys: tuple[Key, ...], room: float) -> list[list[tuple[Key, float]]]:
@@ -139,7 +173,7 @@ def _legend(keys: tuple[Key, ...], room: float) -> list[list[tuple[Key, float]]]
     rows: list[list[tuple[Key, float]]] = []
     x = room
     for key in keys:
-        needed = 16 + width(key.name, 12) + 14
+        needed = 16 + width(_fitting(key, room), 12) + 14
         if x + needed > room or not rows:
             rows.append([])
             x = 0.0

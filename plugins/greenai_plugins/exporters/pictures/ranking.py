@@ -10,7 +10,7 @@ from greenai_plugins.exporters.quantities import UNKNOWN
 from greenai_plugins.exporters.svg_text import lines, text
 
 from .axes import Axis, can_be_log, linear, logarithmic
-from .picture import Drawing, Key, Picture, colour, mark, number, point
+from .picture import Drawing, Key, Picture, colour, how_much, mark, number, point
 
 ACROSS = 440.0
 TOP, BOTTOM, ROW = 6.0, 42.0, 44.0
@@ -77,8 +77,9 @@ def ranked(ranking: Ranking) -> Picture:
     ):
         axes.append(("log", logarithmic(values, ends, ranking.unit)))
     variants = tuple((name, _drawing(ranking, axis)) for name, axis in axes)
+    modelled = how_much(item.modelled for item in ranking.items if item.value is not None)
     return Picture(
-        ranking.name, ranking.title, ranking.about, variants, ranking.keys, ranking.table
+        ranking.name, ranking.title, ranking.about, variants, ranking.keys, ranking.table, modelled
     )
 
 

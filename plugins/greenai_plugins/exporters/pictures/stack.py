@@ -8,7 +8,7 @@ from greenai_plugins.exporters.pages.blocks import Table
 from greenai_plugins.exporters.svg_text import lines, text
 
 from .axes import Axis, linear
-from .picture import Drawing, Key, Picture, colour, number, point
+from .picture import Drawing, Key, Picture, colour, how_much, number, point
 
 ACROSS = 440.0
 TOP, BOTTOM, ROW, THICK = 6.0, 42.0, 46.0, 16.0
@@ -59,7 +59,8 @@ def stacked(
     body = [_frame(axis, base, label, unit)]
     body += [_bar(bar, axis, TOP + ROW * row) for row, bar in enumerate(bars)]
     drawing = Drawing(ACROSS, base + BOTTOM, "".join(body))
-    return Picture(name, title, about, (("linear", drawing),), keys, table)
+    modelled = how_much(part.modelled for bar in bars for part in bar.parts)
+    return Picture(name, title, about, (("linear", drawing),), keys, table, modelled)
 
 
 def _bar(bar: Bar, axis: Axis, y: float) -> str:
