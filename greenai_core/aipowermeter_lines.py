@@ -68,7 +68,7 @@ class Recorded:
         columns: by name, one value a sample, NaN where it is not known: ``package_w``,
             ``dram_w``, ``core_w``, ``uncore_w``, ``psys_w``, ``gpus_w``, ``gpu:0_w`` …,
             ``attributed_cpu_w``, ``attributed_gpu_w``, ``gpu:0_sm`` (%), ``gpu:0_memory`` (B),
-            ``memory`` (of the processes, B).
+            ``memory`` (of the processes, B); ``modelled`` where power was modelled, by greenai.
         versions: of the keys, as dates.
         damaged: numbers of the lines that could not be read.
         cut: whether the last line ends in the middle.
@@ -127,6 +127,8 @@ def _row(metrics: Mapping[str, Any], versions: dict[str, None]) -> Row:
     cpu, gpu = metrics.get("cpu"), metrics.get("gpu")
     if cpu:
         _cpu(cpu, row, versions)
+        if any(key.startswith("modelled_") for key in cpu):
+            row["modelled"] = 1.0
     if gpu:
         if "per_gpu_nvidia_power" in gpu:
             _gpu_2026(gpu, row)

@@ -67,7 +67,10 @@ def cell_of(
         if name.endswith("_w") and (power := mean_power(column, steps)) is not None
     }
     if not powers and not plugs:
-        reason = "; ".join(["no sample tells any power", *notes])
+        told = "no sample tells any power"
+        if "modelled" in recorded.columns:
+            told = "no sample tells measured power, and modelled power does not count here"
+        reason = "; ".join([told, *notes])
         return CellRecord(key, FAILED, reason, "", "", folder)
     seconds = float(steps.sum())
     boards, all_boards = _boards(recorded, powers)

@@ -15,7 +15,6 @@ import numpy as np
 from .cap_curves import Curves, fitted
 from .cap_objectives import Objective
 from .cap_results import CapPoint, CapProbe
-from .comparison import FIRST_LOOK_QUADS
 from .errors import ConfigError
 from .statistics import Vector
 
@@ -26,6 +25,9 @@ HEADROOM = 1.1
 
 CROWDED = 0.04
 """Probes that are nearer to each other, as a share of the range, tell nothing new."""
+
+LEAST_QUADS = 6
+"""As few as a comparison is made of (``ComparisonSettings``)."""
 
 POINTS = 101
 """Of the curve that is handed back."""
@@ -64,10 +66,9 @@ class SearchSettings:
             raise ConfigError("a probe takes more than 0 s, and settling 0 s at least")
         if self.grid < 3 or self.adaptive < 0:
             raise ConfigError(f"{self.grid} caps give no curve: try 3 at least")
-        if self.quads and self.quads < FIRST_LOOK_QUADS:
+        if self.quads and self.quads < LEAST_QUADS:
             raise ConfigError(
-                f"{self.quads} quads confirm nothing: give {FIRST_LOOK_QUADS} or more, or 0 for "
-                "none"
+                f"{self.quads} quads confirm nothing: give {LEAST_QUADS} or more, or 0 for none"
             )
 
 

@@ -216,9 +216,9 @@ def _result(
     halves = reach * np.sqrt(np.maximum(np.diagonal(covariance) * variance, 0.0))
     coefficients, intervals = _named(made, best, solved, halves, x)
     if made.shape == shapes.POWER:
-        inside = squares <= squares[best] * (1 + reach**2 / freedom) + 1e-300
-        exponents = made.places[inside, 0]
-        intervals["exponent"] = (float(exponents.min()), float(exponents.max()))
+        possible = squares <= squares[best] * (1 + reach**2 / freedom) + 1e-300
+        near = _one_step_on(made.places[:, 0], made.places[possible, 0])
+        intervals["exponent"] = _exponents(x, weights, z, near, reach**2 / freedom)
     breaks = _breaks(made, squares, best, solved, x, reach**2 / freedom)
     scatter = float(np.sqrt(np.mean((y / curve - 1) ** 2) * len(x) / freedom))
     return FitResult(
@@ -276,6 +276,18 @@ def _breaks(
             before, after = _between(made.places[:, column], possible, x)
             found.append(FitBreak(JUMP_NAME, float(x[x > at].min()), before, after, change))
     return tuple(sorted(found, key=lambda one: one.at))
+
+
+def _exponents(
+    x: Vector, weights: Vector, z: Vector, near: tuple[float, float], allowance: float
+) -> tuple[float, float]:
+    """The exponents that fit not significantly worse, finer than the candidates are apart."""
+    fine = np.linspace(*near, 2001)
+    powers = np.exp(np.log(x / np.exp(np.log(x).mean()))[:, None] * fine) * weights[:, None]
+    squares = z @ z - (z @ powers) ** 2 / (powers**2).sum(axis=0)
+    tiny = 1e-14 * float(z @ z)
+    inside = fine[squares <= max(squares.min(), 0.0) * (1 + allowance) + tiny]
+    return float(inside.min()), float(inside.max())
 
 
 def _between(grid: Vector, possible: Vector, x: Vector) -> tuple[float, float]:

@@ -34,30 +34,33 @@ class Closure:
     u_parts: tuple[float, ...]
 
 
-def _shares(residual: float, parts: Sequence[float], u_parts: Sequence[float]) -> list[float]:
-    """What share of the residual each part takes; none is taken below nothing."""
+def _taken(
+    residual: float, parts: Sequence[float], u_parts: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """What each part takes of the residual, and its weight among those that are free to take.
+
+    A part that would end below nothing ends at nothing, and the others take the rest.
+    """
     free = set(range(len(parts)))
-    shares = [0.0] * len(parts)
+    taken, shares = [0.0] * len(parts), [0.0] * len(parts)
     left = residual
-    while free:
+    while True:
         weights = {at: u_parts[at] ** 2 for at in free}
         if math.fsum(weights.values()) == 0.0:
             weights = {at: abs(parts[at]) for at in free}
         scale = math.fsum(weights.values())
         if scale == 0.0:
             weights, scale = dict.fromkeys(free, 1.0), float(len(free))
-        below = [at for at in free if left < 0 and 0 <= parts[at] < -left * weights[at] / scale]
+        below = [at for at in free if parts[at] + left * weights[at] / scale < 0]
         if not below or len(below) == len(free):
             for at in free:
-                shares[at] = left * weights[at] / scale / residual if residual else 0.0
-            if not residual:
-                return [weights.get(at, 0.0) / scale for at in range(len(parts))]
-            return shares
+                shares[at] = weights[at] / scale
+                taken[at] = left * shares[at]
+            return taken, shares
         for at in below:
-            shares[at] = -parts[at] / residual
+            taken[at] = -parts[at]
             left += parts[at]
             free.remove(at)
-    return shares
 
 
 def close(
@@ -69,7 +72,8 @@ def close(
     add up to the whole (Lira, *Evaluating the Measurement Uncertainty*, 2002, ch. 6); the
     whole keeps its value. What was added to a part is in its uncertainty, so that a residual
     that is no noise makes the figures wider and not merely different. Parts without any
-    uncertainty share by their size; no part is taken below nothing.
+    uncertainty share by their size. No part ends below nothing, not even one that was measured
+    there by chance, unless the whole does.
 
     Args:
         whole: measured by itself; its unit is that of all others.
@@ -83,15 +87,13 @@ def close(
     if not parts or len(parts) != len(u_parts):
         raise ValueError(f"{len(parts)} parts with {len(u_parts)} uncertainties")
     residual = whole - math.fsum(parts)
-    shares = _shares(residual, parts, u_parts)
+    taken, shares = _taken(residual, parts, u_parts)
     u_residual = math.sqrt(math.fsum(u * u for u in u_parts) + u_whole * u_whole)
     # What an adjustment by least squares leaves: the part's own variance less what the
-    # condition tells of it, and its share of the variance of the whole.
+    # condition tells of it, its share of the variance of the whole, and what it took.
     u_closed = [
-        math.sqrt(
-            max(u * u * (1.0 - share), 0.0) + (share * u_whole) ** 2 + (share * residual) ** 2
-        )
-        for u, share in zip(u_parts, shares, strict=True)
+        math.sqrt(u * u * (1.0 - share) + (share * u_whole) ** 2 + took**2)
+        for u, share, took in zip(u_parts, shares, taken, strict=True)
     ]
     share_of_whole = residual / whole if whole else None
     return Closure(
@@ -101,6 +103,6 @@ def close(
         flagged=abs(residual) > SIGNIFICANT * u_residual
         or share_of_whole is None
         or abs(share_of_whole) > MOST_RESIDUAL,
-        parts=tuple(part + share * residual for part, share in zip(parts, shares, strict=True)),
+        parts=tuple(part + took for part, took in zip(parts, taken, strict=True)),
         u_parts=tuple(u_closed),
     )

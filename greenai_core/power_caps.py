@@ -218,24 +218,27 @@ def _kept(
     folder: Path,
     shared: bool,
 ) -> tuple[InForce, ...]:
-    """Caps that outlive this process: set under a guard that then lets them stay."""
-    done = []
+    """Caps that outlive this process: set under a guard that then lets all of them stay."""
+    done: list[InForce] = []
+    new: list[Path] = []
     with opened(devices, limiter) as (knob, settings):
-        for setting, value in zip(settings, values, strict=True):
-            path = cap_records.path_of(folder, setting.device, knob.unit, KEPT)
-            with CapGuard(knob, [setting.device], folder=folder, shared=shared) as guard:
-                before: Setting = guard.before[setting.device]
-                record = cap_records.read_record(path)
-                new = record is None or record.boot != cap_records.boot_id()
-                if new:
-                    cap_records.write_record(path, record_of(knob, before, KEPT))
-                try:
-                    done.append(guard.set(setting.device, value))
-                except BaseException:
-                    if new:
-                        cap_records.forget(path)
-                    raise
-                guard.keep(setting.device)
+        ids = [setting.device for setting in settings]
+        with CapGuard(knob, ids, folder=folder, shared=shared) as guard:
+            try:
+                for device, value in zip(ids, values, strict=True):
+                    path = cap_records.path_of(folder, device, knob.unit, KEPT)
+                    record = cap_records.read_record(path)
+                    if record is None or record.boot != cap_records.boot_id():
+                        new.append(path)
+                        before: Setting = guard.before[device]
+                        cap_records.write_record(path, record_of(knob, before, KEPT))
+                    done.append(guard.set(device, value))
+            except BaseException:
+                for path in new:
+                    cap_records.forget(path)
+                raise
+            for device in ids:
+                guard.keep(device)
     return tuple(done)
 
 

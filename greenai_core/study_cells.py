@@ -24,6 +24,7 @@ tell when the study began or was resumed, and what was learnt about a model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -295,10 +296,11 @@ def _observed(one: Observed) -> dict[str, Any]:
 def _figure(data: Any) -> CellFigure | None:
     if data is None:
         return None
-    value, low, high, repeat_low, repeat_high, method = data
-    return CellFigure(
-        float(value), float(low), float(high), float(repeat_low), float(repeat_high), _text(method)
-    )
+    *numbers, method = data
+    value, low, high, repeat_low, repeat_high = map(float, numbers)
+    if not all(map(math.isfinite, (value, low, high, repeat_low, repeat_high))):
+        raise SchemaError(f"{data!r} holds what is no finite number; unknown is null")
+    return CellFigure(value, low, high, repeat_low, repeat_high, _text(method))
 
 
 def _channel(data: Any) -> CellChannel:

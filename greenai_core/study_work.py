@@ -76,13 +76,19 @@ def load_function(where: str) -> Callable[..., Any]:
         raise
     except Exception as error:  # users' code may raise anything
         raise ModelLoadError(
-            f"{file} cannot be run ({type(error).__name__}: {error}). Try `python {file.name}`"
+            f"{file} cannot be run ({type(error).__name__}: {error}). {_remedy(error, file)}"
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise ModelLoadError(f"{file} has no function {name}: it defines {_functions(module)}")
     made: Callable[..., Any] = function
     return made
+
+
+def _remedy(error: Exception, file: Path) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"Install what it needs, such as by `pip install {error.name.partition('.')[0]}`"
+    return f"Try `python {file}`"
 
 
 def made_work(where: str, size: int, batch_size: int, device: str) -> WorkLibrary:

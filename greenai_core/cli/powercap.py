@@ -103,9 +103,9 @@ def set_cap(
 
     devices = _devices(gpus)
     if dry_run:
-        output.emit("\n".join(_by_hand(devices, limiter, lambda setting: watts)))
+        _tell_by_hand(_by_hand(devices, limiter, lambda setting: watts), as_json)
         return
-    with _refusals(devices, limiter, lambda setting: watts):
+    with _refusals(devices, limiter, lambda setting: watts, as_json):
         done = set_power_cap(devices, watts, limiter=limiter, shared=shared, keep=True)
         _told(done, as_json)
 
@@ -119,7 +119,7 @@ def reset(gpus: tuple[str, ...], limiter: str, as_json: bool) -> None:
     from greenai_core.power_caps import reset_power_cap
 
     devices = _devices(gpus)
-    with _refusals(devices, limiter, lambda setting: setting.default or setting.high):
+    with _refusals(devices, limiter, lambda one: one.default or one.high, as_json):
         _told(reset_power_cap(devices, limiter=limiter), as_json)
 
 
@@ -204,7 +204,10 @@ def _told(done: Sequence[InForce], as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _refusals(
-    devices: Sequence[int | str], limiter: str, wanted: Callable[[Setting], float]
+    devices: Sequence[int | str],
+    limiter: str,
+    wanted: Callable[[Setting], float],
+    as_json: bool,
 ) -> Iterator[None]:
     """Without permission: a dry run."""
     try:
@@ -212,8 +215,15 @@ def _refusals(
     except PowerCapForbidden as error:
         output.complain("nothing was changed: setting a limit needs root, who would type:")
         lines = _by_hand(devices, limiter, wanted) or [error.by_hand]
-        output.emit("\n".join(lines))
+        _tell_by_hand(lines, as_json)
         click.get_current_context().exit(exit_codes.MEASUREMENT)
+
+
+def _tell_by_hand(lines: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        output.emit_json({"by_hand": list(lines)})
+    else:
+        output.emit("\n".join(lines))
 
 
 def _by_hand(
@@ -222,4 +232,8 @@ def _by_hand(
     from greenai_core.cap_devices import opened
 
     with opened(list(devices), limiter) as (knob, settings):
-        return [knob.limiter.by_hand(one.device, wanted(one)) for one in settings]
+        return [
+            # Clamped, as greenai would: root's command fails on what the device does not take.
+            knob.limiter.by_hand(one.device, min(max(wanted(one), one.low), one.high))
+            for one in settings
+        ]

@@ -112,7 +112,7 @@ def optimise(program: tuple[str, ...], as_json: bool, **flags: Any) -> None:
             raise KeyboardInterrupt
         _finish(work, found, devices, flags)
     except PowerCapForbidden as error:
-        _dry_run(devices, flags["limiter"], error)
+        _dry_run(devices, flags["limiter"], error, as_json)
     except CannotStartError as error:
         output.complain(str(error))
         click.get_current_context().exit(error.code)
@@ -192,7 +192,9 @@ def _finish(
     click.get_current_context().exit(code)
 
 
-def _dry_run(devices: list[int | str], limiter: str, error: PowerCapForbidden) -> None:
+def _dry_run(
+    devices: list[int | str], limiter: str, error: PowerCapForbidden, as_json: bool
+) -> None:
     from greenai_core.cap_devices import opened
     from greenai_core.cap_search import Range, grid
 
@@ -203,7 +205,11 @@ def _dry_run(devices: list[int | str], limiter: str, error: PowerCapForbidden) -
             original = one.high if one.current is None else one.current
             for cap in grid(Range(one.low, original), None, 5):
                 lines.append(knob.limiter.by_hand(one.device, cap))
-    output.emit("\n".join(lines or [error.by_hand]))
+    lines = lines or [error.by_hand]
+    if as_json:
+        output.emit_json({"by_hand": lines})
+    else:
+        output.emit("\n".join(lines))
     click.get_current_context().exit(exit_codes.MEASUREMENT)
 
 

@@ -21,6 +21,9 @@ class Progress:
     Args:
         total: how many pieces of work there are.
         done: how many of them were done before.
+
+    Attributes:
+        ahead: told first, so that a narrow terminal cuts off something else.
     """
 
     def __init__(self, total: int = 1, done: int = 0) -> None:
@@ -29,6 +32,7 @@ class Progress:
         self._total = total
         self._number = done
         self._name = ""
+        self.ahead = ""
         self._due = 0.0
 
     def begin(self, name: str) -> None:
@@ -45,7 +49,8 @@ class Progress:
         self._due = now + REDRAW_S
         done = round(share * BAR)
         count = f" ({self._number} of {self._total})" if self._total > 1 else ""
-        line = f"[{'#' * done}{'-' * (BAR - done)}] {share:4.0%} {self._name}{count}: {text}"
+        bar = f"[{'#' * done}{'-' * (BAR - done)}] {share:4.0%}"
+        line = f"{bar} {self.ahead}{self._name}{count}: {text}"
         width = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"\r\x1b[K{line[:width]}")
         sys.stderr.flush()

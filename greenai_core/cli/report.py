@@ -14,6 +14,7 @@ from greenai_core.export import Exporter, ReportSource
 from . import output
 from .places import check_file
 from .report_sources import sources_of
+from .reports import FILE_NAME
 
 GROUP = "greenai.exporters"
 
@@ -82,7 +83,7 @@ def command(
       greenai report run.csv -o power.svg
     """  # noqa: D301  # click takes \b for "keep these lines"
     wanted = outputs or (() if folder else (DEFAULT,))
-    files = [(check_file(name, "--output"), _exporter(name, exporter)) for name in wanted]
+    files = [(_apart(name, names), _exporter(name, exporter)) for name in wanted]
     drawer = None if folder is None else _load(drawn_as)
     sources = sources_of(names)
     made: dict[str, bytes] = {}
@@ -94,6 +95,23 @@ def command(
             content += _links(made, Path(folder or ""), file, drawn_as)
         output.save(file, content)
         output.note(f"greenai: written to {file} ({len(content) / 1000:.0f} kB)")
+
+
+def _apart(output: str, names: Sequence[str]) -> Path:
+    """Where a page may be written: over nothing that it is made of.
+
+    Raises:
+        ConfigError: it is one of what is shown, or no place for a file.
+    """
+    file = check_file(output, "--output")
+    for name in names:
+        for source in (Path(name), Path(name) / FILE_NAME):
+            if file.exists() and source.is_file() and file.samefile(source):
+                raise ConfigError(
+                    f"--output {output}: that is {source}, which the page is made of, and would "
+                    "be lost; give another name"
+                )
+    return file
 
 
 def _exporter(file: str, name: str | None) -> Exporter:

@@ -83,7 +83,8 @@ def command(what: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     The folder holds a line for each cell in cells.jsonl, the plan in
     study.toml, the table in report.json, and for each cell the files that
     AIPowerMeter's scripts read: input_SIZE/run_K/power_metrics.json and
-    latency.csv. After Ctrl-C or a crash --resume goes on where it stopped.
+    latency.csv. After Ctrl-C or a crash --resume goes on where it stopped; with
+    --retry-failed it measures failed cells again.
 
     \b
     Examples:

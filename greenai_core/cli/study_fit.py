@@ -31,6 +31,8 @@ class Fitted:
     fit: FitResult | None
     refused: str
     correlations: tuple[CorrelationMatrix, ...]
+    left_out: tuple[int, ...] = ()
+    """Sizes whose value is not positive, so that no curve can have it."""
 
 
 @click.command(short_help="How energy grows with size, and what goes with what.")
@@ -58,6 +60,13 @@ def command(
     """  # noqa: D301  # click takes \b for "keep these lines"
     studies = read_studies(folders, foreign(inferences, batch_size, plugs))
     found = [one for study in studies for one in _fitted(study, metric)]
+    for one in found:
+        if one.left_out:
+            sizes = ", ".join(map(str, one.left_out))
+            output.warn(
+                f"{one.model}, batch size {one.batch_size}: the curve is without size {sizes}, "
+                f"whose {metric} is not above 0"
+            )
     if as_json:
         output.emit_json({"schema_version": 1, "fits": found})
         return
@@ -73,7 +82,14 @@ def _fitted(study: StudyResult, metric: str) -> list[Fitted]:
         except ComparisonError as error:
             refused = str(error)
         matrices = tuple(correlations_of(study, kind, model) for kind in KINDS)
-        found.append(Fitted(study.name, model, batch, metric, fit, refused, matrices))
+        left_out = tuple(
+            row.size
+            for row in study.rows
+            if (row.model, row.batch_size) == (model, batch)
+            and (value := row.metric(metric)) is not None
+            and value.value <= 0
+        )
+        found.append(Fitted(study.name, model, batch, metric, fit, refused, matrices, left_out))
     return found
 
 

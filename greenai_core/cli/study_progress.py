@@ -53,11 +53,13 @@ class Told(Listener):
     def cell(self, cell: CellKey) -> None:
         """The next one."""
         self._begun_s = time.monotonic()
+        self._progress.ahead = self._time_left()
         self._progress.begin(str(cell))
 
     def progress(self, share: float, text: str) -> None:
         """With the time left for the whole study."""
-        self._progress(share, f"{text}{self._time_left()}")
+        self._progress.ahead = self._time_left()
+        self._progress(share, text)
 
     def ended(self, record: CellRecord, error: Exception | None) -> None:
         """What went wrong, at once; warnings once each."""
@@ -88,7 +90,7 @@ class Told(Listener):
             return ""
         usual = sum(recent) / len(recent)
         spent = min(time.monotonic() - self._begun_s, usual)
-        return f", {spoken(self._left * usual - spent)} left"
+        return f"{spoken(self._left * usual - spent)} left, "
 
 
 def spoken(seconds: float) -> str:

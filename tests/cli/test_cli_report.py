@@ -98,6 +98,31 @@ def test_what_cannot_be_shown_is_one_line(greenai, reports, args, code, said):
     assert "Traceback" not in done.err
 
 
+def test_nothing_is_written_over_what_is_shown(greenai, reports, recording):
+    for args in (
+        ("bench", "-o", "bench/report.json"),
+        ("bench/report.json", "-o", "./bench/report.json"),
+        (recording.name, "--to", "csv", "-o", recording.name),
+    ):
+        before = (reports / args[-1]).read_bytes()
+        done = greenai("report", *args)
+        assert done.code == exit_codes.USAGE, done.err
+        assert "would be lost" in done.errors[0]
+        assert (reports / args[-1]).read_bytes() == before
+
+
+def test_a_page_without_pictures_is_a_page(greenai, reports):
+    """One command alone has nothing to draw; --pictures alone has then nothing to do."""
+    done = greenai("report", "measure", "-o", "page.html", "--pictures", "pics")
+    assert done.code == 0, done.err
+    assert "no pictures: there is nothing to draw in measure" in done.err
+    assert (reports / "page.html").exists()
+    assert not (reports / "pics").exists()
+    done = greenai("report", "measure", "--pictures", "pics")
+    assert done.code == exit_codes.REPORT
+    assert "nothing to draw" in done.errors[0]
+
+
 def test_names_are_as_short_as_tells_them_apart(tmp_path):
     made = [tmp_path / name for name in ("a/old/report.json", "a/new", "b/old")]
     assert short_names(made) == ["a/old", "a/new", "b/old"]

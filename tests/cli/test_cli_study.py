@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -11,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenai_core import read_cells, read_report, read_study_plan
+from greenai_core import PlannedModel, StudyPlan, read_cells, read_report, read_study_plan
+from greenai_core.cli.study_progress import Told
+from greenai_core.study_cells import CellRecord
 
 SIM = ("-p", "sim", "--seconds", "0.1")
 HERE = ("--one-process",)
@@ -404,3 +408,26 @@ def test_summary_is_a_sub_command_and_a_file_of_that_name_is_not(greenai, image)
     done = greenai("study", "./summary", "--sizes", "4", "-p", "sim", "--out", "other")
     assert done.code == 4
     assert "there is no" in done.errors[0]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_time_left_is_told_in_80_columns(monkeypatch, tmp_path):
+    """Whatever the names of the models are."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    model = PlannedModel("a_vision_transformer_of_some_size", file="a", sizes=(112, 2240))
+    plan = StudyPlan("s", (model,), runs=10, seconds=40, seed=1)
+    one, other = plan.cells()[:2]
+    told = Told(tmp_path, quiet=False)
+    told.begun(plan, 20, 20)
+    told.cell(one)
+    told.ended(CellRecord(one, "failed", "why", "", "", ""), None)
+    told.cell(other)
+    line = terminal.getvalue().rpartition("\r")[2]
+    assert re.search(r"\] +0% \d+ (s|min|h) left, a_vision", line)
+    assert len(line.removeprefix("\x1b[K")) < 80

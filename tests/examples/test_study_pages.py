@@ -68,3 +68,15 @@ def test_figures_of_the_documentation() -> None:
         "| GPU memory used | 11.3 GB | 23.2 GB | 18.8 GB | 1.7 GB |",
     ):
         assert row in text
+
+
+@pytest.mark.parametrize("name", ["alexnet", "bert", "detector", "overview", "resnet", "vit"])
+def test_the_first_page_tells_what_is_not_measured_yet(name: str) -> None:
+    (row,) = (
+        line
+        for line in (PAGES / "README.md").read_text().splitlines()
+        if line.startswith(f"| [{name}.md]")
+    )
+    missing = "Not measured yet" in (PAGES / f"{name}.md").read_text()
+    assert ("not measured yet" in row) == missing
+    assert ("modelled" in row) != missing

@@ -84,3 +84,34 @@ def test_a_small_setting_cut_short(tmp_path: Path) -> None:
     assert (model.parameters.total, model.macs) == (61_100_840, 204_446_912)
     (row,) = study.rows
     assert (row.size, row.runs, row.failures) == (112, 1, ())
+
+
+@pytest.fixture
+def without_torch(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["deep_rewiring/train.py", "pruning/snip.py", "pruning/force.py", "pruning/execution.py"],
+)
+def test_scripts_without_pytorch_say_what_to_install(without_torch: Path, script: str) -> None:
+    command = [sys.executable, str(STUDIES / script), "--small"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install torch" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_study_without_pytorch_says_what_to_install(without_torch: Path) -> None:
+    plan = str(STUDIES / "alexnet" / "laptop.toml")
+    out = str(without_torch / "out")
+    command = [sys.executable, "-m", "greenai_core", "study", plan, "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "pip install torch" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -214,6 +214,37 @@ def test_what_is_modelled_says_so():
     assert "odelled" not in measured.all("header")[0].words()
 
 
+def test_a_picture_of_modelled_figures_is_tagged():
+    headings = read_page(page(study(method="modelled"))).all("h3")
+    energy = next(one for one in headings if one.text.startswith("Energy against size"))
+    assert [tag.text for tag in energy.all("span")] == ["modelled"]
+    counted = read_page(page(study(method="counter"))).all("h3")
+    assert not [tag for one in counted for tag in one.all("span")]
+
+
+def test_sizes_without_a_unit_and_machines_without_a_name_read_well():
+    """As of a folder of AIPowerMeter, which tells neither."""
+    known = study(6)
+    result = replace(known.results[0], size_name="size")
+    root = read_page(page(replace(known, created="", environment={}, results=(result,))))
+    words = root.words()
+    assert " at size 64 and " in words
+    assert "size, size" not in words
+    made = next(row for table in root.all("table") for row in rows_of(table) if row[0] == "made")
+    assert made == ["made", "unknown"]
+
+
+def test_an_undecided_finding_begins_with_a_capital():
+    report = sample_report("compare")
+    undecided = replace(
+        report.results[0],
+        ratios=tuple(replace(one, verdict="undecided") for one in report.results[0].ratios),
+    )
+    root = read_page(page(replace(report, results=(undecided,))))
+    finding = next(one for one in root.all("p") if one.attributes.get("class") == "finding")
+    assert finding.text.startswith("Whether ")
+
+
 def test_unknown_is_no_zero():
     root = read_page(page(sample_report("bench", known=False)))
     row = rows_of(summary(root))[1]

@@ -7,15 +7,21 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from greenai_core import PluginUnavailable, ReportSource, SchemaError
+from greenai_core import PluginUnavailable, ReportSource, SchemaError, read_report
 from greenai_core.testing.exporter_suite import ExporterConformance
 from greenai_core.testing.sample_reports import sample_report
 from greenai_plugins.exporters.picture_exporters import PngExporter, SvgExporter
 from greenai_plugins.exporters.pictures.axes import linear, logarithmic
+from greenai_plugins.exporters.pictures.chart import Chart, Point, Scaled, Series, drawn
+from greenai_plugins.exporters.pictures.picture import standalone
+from greenai_plugins.exporters.svg_text import width
+
+DATA = Path(__file__).parents[1] / "data"
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -96,6 +102,65 @@ def test_png_without_its_library_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(PluginUnavailable, match="pip install vl-convert-python"):
         PngExporter().export_several(sources("bench"))
+
+
+def points(*modelled):
+    return tuple(Point(i, i + 1.0, f"p\n{i}", modelled=m) for i, m in enumerate(modelled))
+
+
+def texts(content):
+    return [one.text or "" for one in ET.fromstring(content).iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize(
+    ("modelled", "said"),
+    [
+        ((False, False), []),
+        ((True, True), ["Modelled figures: not measured, or not wholly"]),
+        ((True, False), ["What is hollow or pale is modelled: not measured, or not wholly"]),
+    ],
+)
+def test_a_picture_by_itself_says_that_it_is_modelled(modelled, said):
+    """A hollow mark alone tells nothing in somebody's slides."""
+    chart = Chart("c", "t", "", Scaled("x"), Scaled("y", "J"), (Series("a", points(*modelled)),))
+    shown = [text for text in texts(standalone(drawn(chart))) if "odelled" in text]
+    assert shown == said
+
+
+@pytest.mark.parametrize("kind", ["bench", "compare", "layers", "study", "train"])
+def test_modelled_reports_have_no_picture_that_hides_it(kind):
+    """But those of correlations and of what is counted by a clock alone."""
+    said = "is modelled", "Modelled figures"
+    for name, content in SvgExporter().export_parts([modelled_sample(kind)]).items():
+        clock = name.startswith(("pearson", "spearman", "size-latency", "size-sm", "size-gpu"))
+        assert clock or any(word in text for text in texts(content) for word in said), name
+
+
+def test_layers_without_a_sensor_are_all_hollow():
+    content = SvgExporter().export_parts([modelled_sample("layers")])["layers"].decode()
+    drawn_marks = re.findall(r'class="(m[ h]*)"', content.partition('font-size="12"')[2])
+    bars = [one for one in drawn_marks if one == "m h"]
+    assert len(bars) >= 9
+    assert "Modelled figures" in content
+
+
+def modelled_sample(kind):
+    """A report of that kind that was made without a sensor."""
+    released = DATA / f"report-1-{kind}-0.1.0.json"
+    measured = DATA.parents[1] / "docs" / "studies" / "data" / "alexnet" / "report.json"
+    return ReportSource(kind, read_report(measured if kind == "study" else released))
+
+
+def test_long_names_stay_on_the_paper():
+    name = "a_long_name/" * 30
+    series = (Series(name, points(False, False)), Series(name + "b", points(False, False)))
+    chart = Chart("c", f"Energy of {name}", "", Scaled("x"), Scaled("y", "J"), series)
+    content = standalone(drawn(chart))
+    across = float(ET.fromstring(content).get("width"))
+    for one in ET.fromstring(content).iter(f"{SVG}text"):
+        if not one.get("text-anchor"):
+            size = float(one.get("font-size")) * 0.9  # widths are told rather too wide
+            assert float(one.get("x")) + width(one.text or "", size) <= across
 
 
 def test_where_nothing_can_be_drawn_is_an_error():

@@ -497,3 +497,24 @@ def test_a_forked_child_does_not_believe_that_it_reset_the_cap_of_its_parent(mac
     assert simulator.limit_w(0) == 250.0
     reset_power_cap(0)
     assert simulator.limit_w(0) == 400.0
+
+
+def test_caps_that_are_to_stay_are_set_on_all_boards_or_on_none(machine, folder):
+    simulator = machine(BOARD, BOARD)
+    simulator.forbid(1)
+    with pytest.raises(PowerCapForbidden):
+        set_power_cap([0, 1], 250, keep=True)
+    assert simulator.limit_w(0) == 400.0
+    assert records(folder) == []
+
+
+def test_a_watchdog_that_was_stopped_restores_when_it_goes_on(machine, holder, until):
+    simulator = machine()
+    process = holder("0")
+    (watchdog,) = descendants(process.pid)
+    os.kill(watchdog, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    assert simulator.limit_w(0) == 250.0
+    os.kill(watchdog, signal.SIGCONT)
+    until(lambda: simulator.limit_w(0) == 400.0, 2.0)

@@ -123,6 +123,16 @@ def test_a_dry_run_changes_nothing(machine, greenai):
     assert out == f"nvidia-smi -i {simulator.uuid(0)} -pl 250\n"
 
 
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "refused"])
+def test_what_root_would_type_is_json_where_that_is_asked_for(machine, greenai, dry):
+    """And a cap that the board does not take is no command that works."""
+    simulator = machine()
+    simulator.forbid(0)
+    code, out, _ = greenai("powercap", "set", 50, "--json", *(["--dry-run"] if dry else []))
+    assert code == (0 if dry else 5)
+    assert json.loads(out) == {"by_hand": [f"nvidia-smi -i {simulator.uuid(0)} -pl 100"]}
+
+
 @pytest.mark.parametrize("watts", ["0", "-5", "nan", "much"])
 def test_what_is_no_cap_is_a_usage_error(greenai, watts):
     assert greenai("powercap", "set", "--", watts)[0] == 2

@@ -240,3 +240,43 @@ def test_warnings_that_differ_in_a_number_are_told_once(study, capsys):
     said = run(capsys, "summary", folder)
     assert said.err.count("other processes") == 1
     assert "(36 such warnings, with other numbers)" in said.err
+
+
+def test_a_recording_without_a_sensor_says_that_modelled_power_does_not_count(capsys, tmp_path):
+    """As `greenai_plugins.compat` leaves it on a machine without one."""
+    folder = tmp_path / "input_64" / "run_0"
+    folder.mkdir(parents=True)
+    lines = [
+        {"date": f"2026-11-23 01:00:0{k}", "metrics": {"cpu": {"modelled_cpu_power": 7.0}}}
+        for k in range(3)
+    ]
+    (folder / "power_metrics.json").write_text("".join(f"{json.dumps(x)}\n" for x in lines))
+    (folder / "latency.csv").write_text("0.1\n0.1\n")
+    said = " ".join(run(capsys, "summary", str(tmp_path)).out.split())
+    assert "modelled power does not count here" in said
+
+
+def test_figures_that_are_no_numbers_are_told_with_their_line(study, capsys):
+    folder = study("results")
+    journal = Path(folder) / "cells.jsonl"
+    lines = journal.read_text().splitlines()
+    one = json.loads(lines[2])
+    one["latency_s"][0] = float("nan")
+    lines[2] = json.dumps(one)
+    journal.write_text("\n".join([*lines, ""]))
+    said = run(capsys, "summary", folder, code=7)
+    assert "cells.jsonl:3" in said.err
+    assert "no finite number" in said.err
+
+
+def test_sizes_that_no_curve_can_have_are_told(study, capsys):
+    folder = study("results")
+    journal = Path(folder) / "cells.jsonl"
+    cells = [json.loads(line) for line in journal.read_text().splitlines()]
+    for cell in cells:
+        if cell["size"] == 224:
+            cell["energy_per_inference_j"][:5] = [-0.1, -0.3, 0.1, -0.2, 0.0]
+    journal.write_text("".join(f"{json.dumps(cell)}\n" for cell in cells))
+    said = run(capsys, "fit", folder, "--json")
+    assert json.loads(said.out)["fits"][0]["left_out"] == [224]
+    assert "without size 224" in said.err

@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+try:
+    import torch
+    from torch import nn
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"this study needs PyTorch ({error}): install it with `pip install torch`")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

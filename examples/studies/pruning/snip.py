@@ -17,8 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"this study needs PyTorch ({error}): install it with `pip install torch`")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

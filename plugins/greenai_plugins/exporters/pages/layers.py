@@ -245,7 +245,7 @@ def _bars(one: Layered) -> Iterator[Picture]:
             row.energy.high,
             _tip(row.name, row.layer.type, row.energy),
             series[row.layer.type],
-            "time" in row.methods,
+            row.energy.modelled or "time" in row.methods,
         )
         for row in known[:MOST_BARS]
     )
@@ -254,7 +254,8 @@ def _bars(one: Layered) -> Iterator[Picture]:
         Ranking(
             "layers",
             f"Energy of layers: {one.name}",
-            "The layers that use most, with 95 % intervals; hollow where a layer goes by its time.",
+            "The layers that use most, with 95 % intervals; hollow what is modelled, by a layer's "
+            "time or for want of a sensor.",
             f"energy of one {one.unit}",
             "J",
             items,

@@ -15,7 +15,7 @@ from greenai_core import (
     StudyResult,
     TrainingResult,
 )
-from greenai_plugins.exporters.quantities import Quantity, written
+from greenai_plugins.exporters.quantities import UNKNOWN, Quantity, written
 from greenai_plugins.exporters.rows import command_line
 
 from .blocks import Cell, Facts, Notes, Section, Table
@@ -86,7 +86,8 @@ def _machines(sources: Sequence[ReportSource]) -> Table:
 
 def _created(source: ReportSource) -> str:
     content = source.content
-    return content.created if isinstance(content, Report) else content.meta.created
+    created = content.created if isinstance(content, Report) else content.meta.created
+    return created or UNKNOWN
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

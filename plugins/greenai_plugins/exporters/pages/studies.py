@@ -39,12 +39,14 @@ def _grows(name: str, rows: Sequence[StudyRow], size_name: str) -> str:
         return ""
     (first, least), (last, most) = known[0], known[-1]
     modelled = ", modelled" if MODELLED in least.method + most.method else ""
-    start = f"{written(quantity(least))} at {first.size}"
+    unit = "" if size_name == "size" else f" {size_name}"
+    at = "at size" if size_name == "size" else "at"
+    start = f"{written(quantity(least))} {at} {first.size}"
     if len(known) == 1:
-        return f"One inference of {name} takes {start} {size_name}{modelled}."
+        return f"One inference of {name} takes {start}{unit}{modelled}."
     return (
-        f"One inference of {name} takes {start} and {written(quantity(most))} at {last.size} "
-        f"{size_name}{modelled}."
+        f"One inference of {name} takes {start} and {written(quantity(most))} at {last.size}"
+        f"{unit}{modelled}."
     )
 
 

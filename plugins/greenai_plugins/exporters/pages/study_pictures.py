@@ -78,7 +78,7 @@ def _against_size(
         if metric != TOTAL
         else "Energy against size",
         about,
-        Scaled(f"size, {sizes}", zero=False),
+        Scaled(_of_size(sizes), zero=False),
         Scaled("energy of one inference" if metric == TOTAL else label, unit_of(metric)),
         tuple(series),
         tuple(mark for one in grown for mark in one.breaks) if len(grown) <= FEW else (),
@@ -96,6 +96,11 @@ def _point(group: str, row: StudyRow, figure: StudyMetric, metric: str) -> Point
         row.size, figure.value, tip, figure.low, figure.high,
         runs=figure.values if 1 < len(figure.values) <= MOST_RUNS else (), modelled=shown.modelled,
     )  # fmt: skip
+
+
+def _of_size(sizes: str) -> str:
+    """Label of an axis; what AIPowerMeter's sizes count is not known."""
+    return sizes if sizes == "size" else f"size, {sizes}"
 
 
 def _runs(count: int) -> str:
@@ -126,7 +131,7 @@ def _channels(groups: Groups, sizes: str, names: Sequence[str]) -> list[Picture]
         "channels",
         f"Energy by channel: {group}" if len(groups) > 1 else "Energy by channel",
         "What each channel adds at each size, median over runs with its 95 % interval.",
-        Scaled(f"size, {sizes}", zero=False),
+        Scaled(_of_size(sizes), zero=False),
         Scaled("energy of one inference", "J"),
         tuple(series),
         table=_table([(group, rows)], parts),

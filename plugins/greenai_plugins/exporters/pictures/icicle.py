@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from greenai_plugins.exporters.pages.blocks import Table
 from greenai_plugins.exporters.svg_text import lines, text
 
-from .picture import Drawing, Key, Picture, colour, number, point
+from .picture import Drawing, Key, Picture, colour, how_much, number, point
 
 ACROSS, ROW = 440.0, 24.0
 SIZE = 11.0
@@ -53,7 +53,10 @@ def icicle(
     boxes = list(_boxes(whole, 0.0, ACROSS, 0))
     down = ROW * (1 + max(depth for _, _, _, depth in boxes))
     body = "".join(_drawn(*box) for box in boxes)
-    return Picture(name, title, about, (("", Drawing(ACROSS, down, body)),), keys, table)
+    # What is around others says nothing of its own.
+    modelled = how_much(piece.modelled for piece, *_ in boxes if not piece.inside)
+    drawing = Drawing(ACROSS, down, body)
+    return Picture(name, title, about, (("linear", drawing),), keys, table, modelled)
 
 
 def _boxes(
