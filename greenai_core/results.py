@@ -422,12 +422,7 @@ class CommandResult:
 
 
 Result = (
-    InferenceResult
-    | TrainingResult
-    | CommandResult
-    | ComparisonResult
-    | StudyResult
-    | LayersResult
+    InferenceResult | TrainingResult | CommandResult | ComparisonResult | StudyResult | LayersResult
 )
 
 RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(

@@ -101,7 +101,7 @@ def test_the_study_of_alexnet(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torchvision", torchvision)
     monkeypatch.setitem(sys.modules, "torchvision.models", models)
     monkeypatch.chdir(tmp_path)
-    exec(snippet("input_sizes", iters=("int(20/(u+1))", "3")), {})
+    exec(snippet("input_sizes", iters=("int(20 / (u + 1))", "3")), {})
     for size in (112, 224):
         for run in range(2):
             folder = tmp_path / f"input_{size}" / f"run_{run}"
