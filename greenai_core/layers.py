@@ -133,7 +133,8 @@ class LayerMeasurement:
         layers = self._pass.layered.layers()
         if not layers:
             raise ModelError(
-                "this model tells no layers apart; `greenai bench` measures it as a whole"
+                f"{whole.model.path}: this model tells no layers apart; `greenai bench` measures "
+                "it as a whole"
             )
         self._progress(0.0, "timing the layers")
         shares = self._shares(whole)

@@ -18,6 +18,9 @@ UNIT = {"inference": "inference", "training": "training step"}
 
 INDENT = "  "
 
+BELOW = "<"
+"""Before the upper limit of what is too little to be told."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -158,7 +161,7 @@ def _sum(parts: Iterable[Figure | None]) -> float | None:
 
 
 def _sorted(result: LayersResult, lines: Sequence[Line], top: int) -> str:
-    ordered = sorted(lines, key=lambda line: -(line.energy_j or line.time_share or 0.0))
+    ordered = sorted(lines, key=_cost, reverse=True)
     there = [line for line in ordered if line.energy_j or line.time_share]
     containers = {layer.parent for layer in result.layers if not layer.direction}
     rows = []
@@ -170,6 +173,11 @@ def _sorted(result: LayersResult, lines: Sequence[Line], top: int) -> str:
         rows.append(_others(result, rest))
     rows += _outside(result)
     return output.table(_headers(result), rows, right=(2, 3))
+
+
+def _cost(line: Line) -> float:
+    """Of all lines joules or, where the energy of the pass is unknown, of all the time."""
+    return (line.time_share or 0.0) if line.energy_j is None else line.energy_j
 
 
 def _headers(result: LayersResult) -> tuple[str, ...]:
@@ -191,7 +199,7 @@ def _cells(result: LayersResult, line: Line, name: str) -> tuple[str, ...]:
 def _last(result: LayersResult, line: Line) -> tuple[str, ...]:
     if result.phase == "training":
         return tuple(_joules(joules) for joules in (line.forward_j, line.backward_j))
-    if line.energy_j is None or not line.macs:
+    if line.energy_j is None or not line.macs or _is_below(line):
         return ("",)
     return (_joules(line.energy_j / line.macs),)
 
@@ -221,7 +229,7 @@ def _outside(result: LayersResult) -> list[tuple[str, ...]]:
             ("unattributed", result.unattributed_j),
             ("overhead", result.overhead_j),
         )
-    ] + [("sum", "", "", "", _figure(result.energy_j, modelled=False), *empty)]
+    ] + [("sum", "", "", "", figures.spread(result.energy_j, "J"), *empty)]
 
 
 def _subtotals(result: LayersResult, top: int) -> str:
@@ -278,9 +286,23 @@ def _energy(value: float | None, half: float, modelled: bool) -> str:
     if value is None:
         return figures.UNKNOWN
     mark = "~" if modelled else ""
+    if _untold(value, half, modelled) and value + half > 0:
+        return f"{mark}{BELOW} {figures.quantity(value + half, 'J', 2)}"
     if not value:
         return f"{mark}0 J"
     return f"{mark}{_joules(value)} ± {figures.percent(half / abs(value))}"
+
+
+def _untold(value: float, half: float, modelled: bool) -> bool:
+    """Whether nothing but an upper limit is known: the interval reaches down to nothing.
+
+    What goes by its time has a value all the same, unless closing left nothing of it.
+    """
+    return half > 0 and (value <= 0 if modelled else value <= half)
+
+
+def _is_below(line: Line) -> bool:
+    return line.energy_j is not None and _untold(line.energy_j, line.half_j, line.modelled)
 
 
 def _joules(value: float | None) -> str:
@@ -302,13 +324,17 @@ def _legend(result: LayersResult, lines: Sequence[Line]) -> list[str]:
         )
     if result.energy_j is not None and result.energy_j.method == MODELLED:
         said.append(NO_SENSOR)
+    if any(map(_is_below, lines)):
+        said.append(
+            f"{BELOW}: too little to be told, at most so much; a longer --layer-time tells more."
+        )
     reasons: dict[str, list[str]] = {}
     for line in lines:
         for warning in line.layer.warnings:
             reasons.setdefault(warning, []).append(line.layer.name)
     said += [f"{', '.join(names)}: {warning}." for warning, names in reasons.items()]
     cost = result.hook_cost
-    if cost is not None:
+    if cost is not None and cost.share > 0:
         said.append(f"Watching the layers made a pass {cost.share:.1%} longer; that was taken off.")
     said.append("± is repeatability, made wider by what the rows were short of the whole.")
     return said

@@ -163,3 +163,32 @@ def test_what_goes_by_its_time_is_marked():
     assert "by its time at the mean power" in " ".join(text.split())
     assert "block.conv|1, block.norm: it | waits" in " ".join(text.split()).replace("block, ", "")
     assert len(one.layers) == 3
+
+
+def test_a_layer_below_what_can_be_told_has_an_upper_limit_and_no_joules():
+    (one,) = sample_report("layers").results
+    first = max(one.layers, key=lambda layer: layer.energy_j.value)
+    for value in (0.0, 0.001):
+        drowned = replace(
+            first.energy_j, value=value, low=-0.02, high=0.02, repeat_low=-0.02, repeat_high=0.02
+        )
+        layers = tuple(
+            replace(layer, energy_j=drowned) if layer is first else layer for layer in one.layers
+        )
+        report = replace(sample_report("layers"), results=(replace(one, layers=layers),))
+        text = layers_text.text(report, 10, tree=False)
+        (row,) = [line for line in lines_of(text) if line.startswith(first.name)]
+        assert "< 20 mJ" in row
+        assert "±" not in row, row
+        assert row.count(" J") + row.count("mJ") == 1, "nor joules of a MAC"
+        assert "too little to be told" in " ".join(text.split())
+
+
+def test_rows_are_sorted_by_joules_also_where_one_has_none():
+    """Its share of the time is no number of joules."""
+    (one,) = sample_report("layers").results
+    nothing = replace(one.layers[-1].energy_j, value=0.0)
+    layers = (*one.layers[:-1], replace(one.layers[-1], energy_j=nothing, time_share=0.99))
+    report = replace(sample_report("layers"), results=(replace(one, layers=layers),))
+    text = layers_text.text(report, 10, tree=False)
+    assert 0 < text.index("\nblock.conv|1 ") < text.index(f"\n{one.layers[-1].name} ")

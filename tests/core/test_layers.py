@@ -334,8 +334,20 @@ def test_closing_takes_no_part_below_nothing():
     assert closed.u_parts[1] > 1.0, "what was taken is in the uncertainty"
 
 
+def test_closing_lifts_to_nothing_what_was_measured_below_it():
+    """No layer gives energy back, and what lifting it took is in its uncertainty."""
+    for whole in (1.0, 1.5, 3.0):
+        closed = close(whole, 0.01, [-0.5, 1.0, 1.0], [0.1, 0.3, 0.3])
+        assert min(closed.parts) >= 0.0
+        assert sum(closed.parts) == pytest.approx(whole)
+        assert closed.residual == pytest.approx(whole - 1.5), "told as it was measured"
+    closed = close(1.5, 0.01, [-0.5, 1.0, 1.0], [0.1, 0.3, 0.3])
+    assert closed.parts[0] == 0.0
+    assert closed.u_parts[0] > 0.5
+
+
 @given(
-    st.lists(st.tuples(st.floats(0, 1e3), st.floats(0, 1e2)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(0, 1e2)), min_size=1, max_size=8),
     st.floats(0.01, 1e3),
 )
 def test_closed_parts_always_add_up(rows, whole):
