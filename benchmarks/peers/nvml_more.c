@@ -33,13 +33,6 @@ int nvmlDeviceGetMaxClockInfo(struct device *d, int type, unsigned *mhz) {
     return SUCCESS;
 }
 
-int nvmlDeviceGetGraphicsRunningProcesses_v3(struct device *d, unsigned *count, void *processes) {
-    (void)processes;
-    CALL(enter(d, __func__, 0));
-    *count = 0;
-    return SUCCESS;
-}
-
 /* Only Grace Hopper has this link. */
 int nvmlDeviceGetC2cModeInfoV(struct device *d, void *info) {
     (void)info;

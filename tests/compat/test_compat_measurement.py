@@ -181,6 +181,7 @@ def test_a_column_that_is_not_known_is_empty(tmp_path):
         tracker.start(0.02)
         with pytest.raises(LifecycleError, match="already"):
             tracker.start(0.02)
+        SYSTEM_CLOCK.sleep(0.3)
         with pytest.warns(RuntimeWarning, match=r"GPU energy \(kWh\).*GPU power"):
             tracker.stop()
         ticker.cancel()
