@@ -19,7 +19,7 @@ from types import FrameType
 from . import exit_codes
 from .output import complain
 
-WATCHED = ("params", "run", "bench", "compare", "train")
+WATCHED = ("params", "run", "bench", "compare", "train", "layers")
 """Commands that open model files in their own process."""
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)

@@ -390,10 +390,10 @@ def test_a_graph_that_cannot_be_written_leaves_nothing(folder, tmp_path, monkeyp
 
 
 def test_without_the_onnx_package_it_says_which_extra(monkeypatch):
-    monkeypatch.setattr(onnx_format, "LAYERS", {"no_such_library": "onnx-train"})
+    monkeypatch.setattr(onnx_format, "LAYERS", {"no_such_library": "onnx-layers"})
     model = OnnxModel(CNN, device="cpu")
     ability = model.abilities()["layers"]
     assert not ability.possible
-    assert "onnx-train" in ability.reason
-    with pytest.raises(ModelError, match="onnx-train"):
+    assert "onnx-layers" in ability.reason
+    with pytest.raises(ModelError, match="onnx-layers"):
         model.as_layered()

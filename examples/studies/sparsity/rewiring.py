@@ -19,6 +19,7 @@ the variants differ:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def lowest_for(settings: RewiringSettings, share: float) -> float:
     return -settings.temperature / settings.l1 * (1 / share - 1)
 
 
-class _Pool:
+class _Pool(ABC):
     """Connections that share one budget: those of one layer, or of all."""
 
     def __init__(self, layers: Sequence[nn.Parameter], generator: torch.Generator) -> None:
@@ -108,13 +109,13 @@ class _Pool:
         """Active connections of each layer."""
         return [int(part.sum()) for part in self.active().split(self.sizes)]
 
+    @abstractmethod
     def active(self) -> Tensor:
         """True where a connection is active."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, settings: RewiringSettings) -> int:
         """One update after a gradient; returns how many connections became active."""
-        raise NotImplementedError
 
 
 class _Bounded(_Pool):

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 TRAINING = {"onnx": "onnx-train", "torch": "onnx-train", "onnx2torch": "onnx-train"}
 """Libraries that training takes beside ONNX Runtime -> their extra."""
 
-LAYERS = {"onnx": "onnx-train"}
+LAYERS = {"onnx": "onnx-layers"}
 """The library that tells layers apart, beside ONNX Runtime -> an extra that has it."""
 
 CUDA = "CUDAExecutionProvider"
