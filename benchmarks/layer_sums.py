@@ -1,0 +1,139 @@
+"""Whether the layers of real architectures add up to the whole: ``make layer-sums``.
+
+Twenty networks of full size with random weights, of files as users have them: what `greenai
+layers` calls the residual, before it is spread. On a machine without sensors the joules are
+modelled from processor time, so let nothing else run. The exit code is 1 when a residual is
+flagged: more than 5 % of the whole, or more than twice its uncertainty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from greenai_core import ModelError, Session
+from greenai_core.layer_results import TIME, LayersResult
+from greenai_core.layers import LayerSettings
+from greenai_core.loop import LoopSettings
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "resnet": {},
+    "mobilenet_v2": {},
+    "convnext": {},
+    "vit": {},
+    "regnet": {},
+    "poolformer": {},
+}
+"""Networks for images, as `transformers` sizes them where nothing else is said."""
+
+WORDS: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "distilbert": {},
+    "albert": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+    "gpt2": {},
+    "mpnet": {},
+}
+"""Networks for texts."""
+
+
+def onnx_files() -> list[Path]:
+    """The nine architectures in the package onnx."""
+    import onnx
+
+    return sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
+
+
+def saved(name: str, config: dict[str, Any], folder: Path) -> Path:
+    """A model folder of that architecture with random weights."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    given = transformers.AutoConfig.for_model(name, **config)
+    transformers.AutoModel.from_config(given).save_pretrained(folder / name)
+    return folder / name
+
+
+def networks(folder: Path, only: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Each by its name, made when its turn comes."""
+    for path in onnx_files():
+        name = f"{path.stem.removeprefix('light_').removeprefix('bvlc_')} (ONNX)"
+        if not only or name.split()[0] in only:
+            yield name, path
+    for name, config in {**IMAGES, **WORDS}.items():
+        if not only or name in only:
+            yield f"{name} (PyTorch)", saved(name, config, folder)
+
+
+def measured(session: Session, path: Path, method: str, layer_s: float) -> LayersResult:
+    """The layers of one inference."""
+    loop = LoopSettings(min_time_s=4.0, max_time_s=20.0)
+    settings = LayerSettings(method=method, layer_s=layer_s, loop=loop, seed=0)
+    return session.evaluate_layers(path, settings=settings)
+
+
+def line(name: str, result: LayersResult) -> str:
+    """A row of the table."""
+    residual, whole = result.residual_j, result.energy_j
+    if residual is None or whole is None or result.residual_share is None:
+        return f"| {name} | no energy | | | |"
+    rows = [row for row in result.layers if row.calls]
+    shares = [row.energy_j.value / whole.value for row in rows if row.energy_j]
+    known = sum(
+        share for row, share in zip(rows, shares, strict=True) if row.method != TIME and row.energy_j
+    )
+    half = (residual.high - residual.low) / 2 / whole.value
+    flag = "flagged" if result.residual_flagged else ""
+    return (
+        f"| {name} | {len(rows)} | {known:.0%} | {result.residual_share:+.1%} ± {half:.1%} | {flag} |"
+    )
+
+
+def main() -> int:
+    """Prints the table as it grows; results are written as JSON lines too."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", help="names of networks; all by default")
+    parser.add_argument("--method", default="context", help="context, isolation or time")
+    parser.add_argument("--layer-time", type=float, default=3.0, help="s of each layer")
+    parser.add_argument("--profiler", action="append", help="as of `greenai layers`")
+    parser.add_argument("--out", type=Path, help="a file for the results, one JSON line each")
+    given = parser.parse_args()
+    print("| architecture | layers that run | measured, of the energy | residual | |")
+    print("| --- | ---: | ---: | ---: | --- |")
+    shares, flagged = [], 0
+    with tempfile.TemporaryDirectory() as folder, Session(given.profiler or "auto") as session:
+        for name, path in networks(Path(folder), given.only):
+            began = time.monotonic()
+            try:
+                result = measured(session, path, given.method, given.layer_time)
+            except ModelError as error:
+                print(f"| {name} | refused: {error} | | | |", flush=True)
+                flagged += 1
+                continue
+            print(line(name, result), flush=True)
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+            flagged += result.residual_flagged
+            if result.residual_share is not None:
+                shares.append(result.residual_share)
+            if given.out:
+                with given.out.open("a") as file:
+                    file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+    if shares:
+        sizes = sorted(abs(share) for share in shares)
+        print(
+            f"\n{len(sizes)} networks: median |residual| {statistics.median(sizes):.1%}, "
+            f"largest {sizes[-1]:.1%}; {flagged} flagged."
+        )
+    return 1 if flagged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
