@@ -10,7 +10,7 @@ PEERS := .peers
 PEERS_ARGS ?= --write docs/comparison.md
 OTHERS := $(basename $(notdir $(wildcard benchmarks/peers/requirements/*.txt)))
 
-.PHONY: help demo test lint format coverage-grid bench peers counts fuzz wheel clean
+.PHONY: help demo test lint format coverage-grid layer-sums bench peers counts fuzz wheel clean
 
 help:
 	@echo "make demo    joules per inference of a small model, in under 90 s"
@@ -21,6 +21,7 @@ help:
 	@echo "make peers   beside other tools, on one simulated machine, into docs/comparison.md"
 	@echo "make counts  parameters of real networks in every format, beside their framework"
 	@echo "make coverage-grid  how often the intervals hold the truth, into docs/coverage.md"
+	@echo "make layer-sums  whether the layers of 20 networks add up to the whole; half an hour"
 	@echo "make fuzz    2,000 damaged models of every format; failures are kept in .fuzz/"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make clean   remove what the targets made"
@@ -59,6 +60,9 @@ format: $(VENV)/installed
 coverage-grid: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
 	$(BIN)/python benchmarks/coverage_grid.py --workers $(WORKERS)
+
+layer-sums: $(VENV)/installed
+	$(BIN)/python benchmarks/layer_sums.py
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py

@@ -164,7 +164,8 @@ def _batch(
     """Inputs and targets: the first batch of the data, or synthetic ones."""
     if data is None:
         is_open = all(spec.shape and spec.shape[0] is None for spec in library.input_specs)
-        if options.batch_size is None and is_open:
+        # A model in memory brings a batch of its own.
+        if options.batch_size is None and is_open and not library.in_memory:
             options = replace(options, batch_size=TRAINING_BATCH)
         inputs = library.make_inputs(None, options)
         return inputs, _targets(library, inputs)

@@ -78,6 +78,9 @@ class DLLibrary(Counted, ABC):
     option_names: ClassVar[Mapping[str, str]] = {}
     """Constructor options of this format -> one line of help."""
 
+    in_memory: ClassVar[bool] = False
+    """Whether ``path`` is only a name: the model is an object of the user's, and no file."""
+
     image_layout: ClassVar[str] = "NCHW"
     """Order of the axes of images where a signature does not tell."""
 
@@ -93,7 +96,7 @@ class DLLibrary(Counted, ABC):
         **options: Any,
     ) -> None:
         self.path = Path(path)
-        if not self.path.exists():
+        if not self.in_memory and not self.path.exists():
             raise ModelLoadError(f"there is no model file {self.path}. Check the path")
         unknown = set(options) - set(self.option_names)
         if unknown:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import registry
-from .errors import ModelAmbiguous, ModelUnrecognised, PluginBroken, PluginError
+from .errors import ModelAmbiguous, ModelError, ModelUnrecognised, PluginBroken, PluginError
 from .model import DLLibrary
 
 
@@ -190,9 +190,19 @@ factory = DLModelFactory(installed=True)
 
 @contextlib.contextmanager
 def opened(model: DLLibrary | str | os.PathLike[str]) -> Iterator[DLLibrary]:
-    """The model itself, left open; or the one of a path, closed afterwards."""
+    """The model itself, left open; or the one of a path, closed afterwards.
+
+    Raises:
+        ModelError: it is neither.
+    """
     if isinstance(model, DLLibrary):
         yield model
+    elif not isinstance(model, (str, os.PathLike)):
+        raise ModelError(
+            f"a {type(model).__name__} is neither a path nor an opened model. A PyTorch network in "
+            "memory is measured as TorchNetwork(network, example), of "
+            "greenai_plugins.integrations.torch_network"
+        )
     else:
         with factory.load(model) as library:
             yield library
