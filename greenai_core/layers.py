@@ -36,9 +36,15 @@ from .results import InferenceResult
 from .run_costs import run_costs, sensors_of
 from .statistics import Vector
 
-TIMES = (1, 2, 4, 4, 2, 1)
-"""How often a layer is done in the passes that are compared: there and back, so that a
-drift is in none of the slopes."""
+STEPS = (0, 1, 3, 3, 1, 0)
+"""How often more a layer is done in the passes that are compared, in steps: there and back, so
+that a drift is in none of the slopes."""
+
+STEP_SHARE = 0.3
+"""Of a pass: what a step adds to it at least, so that it does not drown in what passes scatter."""
+
+LONGEST_STEP = 50
+"""Times; a layer that takes less than 0.6 % of a pass adds less than that share."""
 
 FEWEST_PASSES = 15
 MOST_PASSES = 400
@@ -178,7 +184,7 @@ class LayerMeasurement:
             took, u = self._typical(call.replay)
             if call.empty is not None:
                 empty, u_empty = self._typical(call.empty)
-                took, u = max(took - empty, 0.0), math.hypot(u, u_empty)
+                took, u = took - empty, math.hypot(u, u_empty)
             names.append(call.layer)
             seconds.append(took)
             unsure.append(u)
@@ -246,7 +252,7 @@ class LayerMeasurement:
         if self._settings.method == CONTEXT:
             if isinstance(self._pass.layered, RepeatableLayered):
                 try:
-                    return self._in_context(self._pass.layered, name, whole)
+                    return self._in_context(self._pass.layered, name, seconds, whole)
                 except ModelError as error:
                     reasons = (f"measured by itself: {error}",)
             else:
@@ -259,18 +265,20 @@ class LayerMeasurement:
         return self._isolated(calls, seconds, whole, reasons)
 
     def _in_context(
-        self, layered: RepeatableLayered, name: str, whole: InferenceResult
+        self, layered: RepeatableLayered, name: str, seconds: float, whole: InferenceResult
     ) -> Part | None:
         """The slope of the energy of a pass over how often the layer is done in it."""
+        step = math.ceil(STEP_SHARE * whole.latency_s.value / seconds)
+        often = [1 + min(step, LONGEST_STEP) * steps for steps in STEPS]
         joules, unsure = [], []
-        for times in TIMES:
+        for times in often:
             repeated = layered.repeated(self._pass.prepared, name, times)
-            found = self._joules(repeated, self._settings.layer_s / len(TIMES), 1, whole)
+            found = self._joules(repeated, self._settings.layer_s / len(often), 1, whole)
             if found is None:
                 return None
             joules.append(found[0])
             unsure.append(found[1])
-        slope, u = _slope(np.array(TIMES, float), np.array(joules), np.array(unsure))
+        slope, u = _slope(np.array(often, float), np.array(joules), np.array(unsure))
         return Part(slope, u, CONTEXT)
 
     def _isolated(
@@ -293,8 +301,9 @@ class LayerMeasurement:
                 joules += sign * found[0]
                 variance += found[1] ** 2
         if joules < 0:
+            # Not lifted to nothing: over many small layers that would add up.
             reasons = (*reasons, "by itself it costs no more than handing a layer over")
-        return Part(max(joules, 0.0), math.sqrt(variance), ISOLATION, reasons)
+        return Part(joules, math.sqrt(variance), ISOLATION, reasons)
 
     def _joules(
         self,

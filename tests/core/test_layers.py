@@ -403,3 +403,18 @@ def test_a_shared_layer_counts_each_of_its_calls():
 def test_passes_of_each_kind_are_needed():
     with pytest.raises(ValueError, match="each kind"):
         shares_of([(call("", None, 1.0),)], [1.0], [], [1.0], [1.0])
+
+
+def test_a_small_layer_is_measured_in_its_pass_as_well_as_a_large_one():
+    """Done twice and four times it would add less to the pass than passes scatter."""
+    order = tuple(f"n{place}" for place in range(50))
+    costs = {name: Cost(0.2e-3, 100.0 + place) for place, name in enumerate(order)}
+    machine = Machine(costs, order, cv=0.3)
+    result = measure(machine, method=CONTEXT, top=5)
+    rows = [layer for layer in result.layers if layer.method == CONTEXT]
+    assert len(rows) == 5
+    for row in rows:
+        truth = machine.truth()[row.name]
+        figure = row.measured_j
+        assert figure.value == pytest.approx(truth, rel=0.1)
+        assert figure.repeat_high - figure.repeat_low < 0.2 * truth
