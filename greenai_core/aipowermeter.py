@@ -100,6 +100,27 @@ def read_aipowermeter(
         )
 
 
+def writers_of(folder: str | os.PathLike[str]) -> tuple[bool, bool]:
+    """Whether AIPowerMeter wrote recordings below a folder, and whether greenai did.
+
+    Experiments of greenai's ``compat`` and cells of its studies have the same files.
+    """
+    own = {_is_own(place.folder) for place in _places(Path(folder), AIPowerMeterOptions())}
+    return False in own, True in own
+
+
+def _is_own(folder: Path) -> bool:
+    """By a study's report beside the samples, or the seconds that each of ours is of."""
+    if (folder / REPORT).is_file():
+        return True
+    try:
+        with (folder / SAMPLES).open("rb") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and "seconds" in first
+
+
 def studied_models(folder: str | os.PathLike[str], names: list[str]) -> tuple[StudiedModel, ...]:
     """What the model cards say of each model; the first card of each counts."""
     cards: dict[str, StudiedModel] = {}

@@ -22,6 +22,7 @@ from .errors import GradeError, SchemaError
 from .figures import Figure
 from .grading import Gradable
 from .report_files import from_json, to_json, write_atomically
+from .user_folders import user_folder
 
 SCHEMA_VERSION = 1
 
@@ -69,10 +70,12 @@ class Change:
 
 
 def default_folder() -> Path:
-    """``$XDG_STATE_HOME/greenai/baselines``."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
-    return base / "greenai" / "baselines"
+    """``$XDG_STATE_HOME/greenai/baselines``.
+
+    Raises:
+        ConfigError: neither that nor a home folder is known.
+    """
+    return user_folder("XDG_STATE_HOME", ".local/state") / "baselines"
 
 
 def baseline_of(measured: Gradable, name: str, created: datetime.datetime) -> Baseline:
@@ -124,6 +127,7 @@ def save_baseline(baseline: Baseline, folder: Path | None = None) -> Path:
 
     Raises:
         OSError: it cannot be written.
+        ConfigError: the user has no home folder to keep it in.
     """
     path = _path(baseline.name, baseline.machine, folder)
     content = {"schema_version": SCHEMA_VERSION, **to_json(baseline)}
@@ -143,6 +147,7 @@ def load_baseline(name: str, machine: str | None, folder: Path | None = None) ->
 
     Raises:
         GradeError: there is none, or its file cannot be used.
+        ConfigError: the user has no home folder where it could be.
     """
     path = _path(name, machine, folder)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from typing import Any
 
 from .calibration import FEWEST_STAIRS, SCOPES, Calibration
 from .environment import machine_identity, nvidia_driver
-from .errors import CalibrationError, SchemaError
+from .errors import CalibrationError, ConfigError, SchemaError
 from .report_files import from_json, to_json, write_atomically
+from .user_folders import user_folder
 
 SCHEMA_VERSION = 1
 
@@ -27,7 +27,8 @@ class Shelf:
     """The calibrations of one machine.
 
     Attributes:
-        path: their file; it need not exist. None where the machine has no identity.
+        path: their file; it need not exist. None where the machine has no identity, or the user
+            no home folder.
         machine: see ``machine_identity``.
         calibrations: one a channel.
         problem: why the file cannot be used; empty if it can.
@@ -44,10 +45,12 @@ class Shelf:
 
 
 def default_folder() -> Path:
-    """``$XDG_DATA_HOME/greenai/calibrations``."""
-    home = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path("~/.local/share").expanduser()
-    return base / "greenai" / "calibrations"
+    """``$XDG_DATA_HOME/greenai/calibrations``.
+
+    Raises:
+        ConfigError: neither that nor a home folder is known.
+    """
+    return user_folder("XDG_DATA_HOME", ".local/share") / "calibrations"
 
 
 def read_shelf(folder: Path | None = None, root: Path = Path("/")) -> Shelf:
@@ -60,7 +63,10 @@ def read_shelf(folder: Path | None = None, root: Path = Path("/")) -> Shelf:
     machine = machine_identity(root)
     if machine is None:
         return Shelf(None, None, ())
-    path = (folder or default_folder()) / f"{machine}.json"
+    try:
+        path = (folder or default_folder()) / f"{machine}.json"
+    except ConfigError:  # nothing can have been kept
+        return Shelf(None, machine, ())
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -153,15 +159,16 @@ def check_shelf(shelf: Shelf) -> Path:
 
     Raises:
         CalibrationError: see ``keep``.
+        ConfigError: the user has no home folder to keep it in.
     """
     if shelf.problem:
         raise CalibrationError(shelf.problem)
-    if shelf.path is None:
+    if shelf.machine is None:
         raise CalibrationError(
             "this machine has no identity to keep a calibration under: /etc/machine-id is missing "
             "or empty. `systemd-machine-id-setup` makes one; in a container mount that of the host"
         )
-    return shelf.path
+    return shelf.path or default_folder()  # which tells that there is no home folder
 
 
 def _write(shelf: Shelf, calibrations: Sequence[Calibration]) -> Shelf:

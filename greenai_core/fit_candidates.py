@@ -1,17 +1,16 @@
 """The curves that may describe how a quantity grows with size. Pure functions.
 
 Every candidate is linear in its coefficients once its breaks (or its exponent) are fixed, so all
-of them are tried: each is an orthonormal basis of what it can describe at the given sizes, and a
-fit is a projection. A *bend* changes the slope and leaves the curve whole; a *jump* lies between
-two neighbouring sizes and can be told no closer than that.
+of them are tried, and a fit is a projection. The candidates of a shape have some columns in common
+and add one or two of a pool, a column for each place; what these tell beside the common ones is
+found once, and pairs of them need no more than their products. A *bend* changes the slope and
+leaves the curve whole; a *jump* lies between two neighbouring sizes and can be told no closer than
+that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from .statistics import Vector
 CONSTANT = "constant"
 LINEAR = "linear"
 POWER = "power law"
+SQUARE = "constant plus square"
 FLAT_LINEAR = "constant then linear"
 STEP = "constant with a jump"
 JUMP = "linear with a jump"
@@ -29,17 +29,17 @@ FLAT_LINEAR_JUMP = "constant then linear with a jump"
 TWO_JUMPS = "linear with two jumps"
 
 SHAPES = (
-    CONSTANT, LINEAR, POWER, STEP, FLAT_LINEAR, JUMP, BEND, FLAT_LINEAR_JUMP, TWO_JUMPS,
+    CONSTANT, LINEAR, POWER, SQUARE, STEP, FLAT_LINEAR, JUMP, BEND, FLAT_LINEAR_JUMP, TWO_JUMPS,
 )  # fmt: skip
 """From the simplest to the most complicated: the order in which parsimony prefers them."""
 
 PARAMETERS = {
-    CONSTANT: 1, LINEAR: 2, POWER: 2, FLAT_LINEAR: 3, STEP: 3, JUMP: 4, BEND: 4,
+    CONSTANT: 1, LINEAR: 2, POWER: 2, SQUARE: 2, FLAT_LINEAR: 3, STEP: 3, JUMP: 4, BEND: 4,
     FLAT_LINEAR_JUMP: 5, TWO_JUMPS: 6,
 }  # fmt: skip
 """Coefficients, exponents and places of breaks."""
 
-SMOOTH = (CONSTANT, LINEAR, POWER)
+SMOOTH = (CONSTANT, LINEAR, POWER, SQUARE)
 ONE_BREAK = (STEP, FLAT_LINEAR, JUMP, BEND)
 TWO_BREAKS = (FLAT_LINEAR_JUMP, TWO_JUMPS)
 SPARE = 2
@@ -58,7 +58,11 @@ be some gigabytes."""
 
 EXPONENTS = tuple(float(p) for p in np.round(np.arange(-3.0, 4.001, 0.02), 2) if p)
 
+SOUND = 1e-10
+"""A column of which others leave so small a share tells nothing of its own."""
+
 Table = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,41 @@ class Bank:
     Attributes:
         shape: one of ``SHAPES``.
         places: a row each: the bend, then the jumps; or the exponent.
-        designs: candidates × sizes × coefficients, unweighted.
-        bases: orthonormal, of the weighted designs.
+        common: columns that all of them have, unweighted: sizes × columns.
+        pool: columns to choose from, unweighted: one a row.
+        chosen: rows of the pool that each candidate adds: none, one or two.
+        frame: orthonormal, of the weighted common columns: sizes × columns.
+        units: of the weighted pool what the frame leaves, of length 1: one a row.
+        overlaps: product of the two units of each candidate; empty where it has fewer.
     """
 
     shape: str
     places: Table
-    designs: Table
-    bases: Table
+    common: Table
+    pool: Table
+    chosen: Rows
+    frame: Table
+    units: Table
+    overlaps: Vector
+
+    def design(self, candidate: int) -> Table:
+        """The columns of one, unweighted: sizes × coefficients."""
+        return np.column_stack([self.common, *self.pool[self.chosen[candidate]]])
+
+    def explained(self, candidate: int, values: Vector) -> Vector:
+        """What one describes of weighted values."""
+        left = values - self.frame @ (self.frame.T @ values)
+        for unit in self._basis(candidate):
+            left = left - (unit @ left) * unit
+        return np.asarray(values - left)
+
+    def _basis(self, candidate: int) -> list[Vector]:
+        units = list(self.units[self.chosen[candidate]])
+        if len(units) == 2:
+            first, second = units
+            beside = second - self.overlaps[candidate] * first
+            units[1] = beside / np.linalg.norm(beside)
+        return units
 
 
 def bank(shape: str, sizes: Vector, weights: Vector, around: tuple[float, ...] = ()) -> Bank | None:
@@ -89,25 +120,75 @@ def bank(shape: str, sizes: Vector, weights: Vector, around: tuple[float, ...] =
     """
     if len(sizes) < PARAMETERS[shape] + SPARE:
         return None
-    places, designs = _all_designs(shape, tuple(map(float, sizes)), around)
-    if not len(designs):
+    common = _common(shape, sizes)
+    places, pool, chosen = _candidates(shape, sizes, around)
+    if not len(places):
         return None
-    bases, triangles = np.linalg.qr(designs * weights[None, :, None])
-    diagonal = np.abs(np.diagonal(triangles, axis1=1, axis2=2))
-    sound = diagonal.min(axis=1) > 1e-10 * diagonal.max(axis=1)
+    weighted = common * weights[:, None]
+    frame, triangle = np.linalg.qr(weighted)
+    lengths = np.linalg.norm(weighted, axis=0)
+    if (np.abs(np.diagonal(triangle)) <= SOUND * lengths).any():
+        return None
+    columns = pool * weights
+    beside = columns - (columns @ frame) @ frame.T
+    beside -= (beside @ frame) @ frame.T  # what rounding left of them
+    left, whole = (np.linalg.norm(table, axis=1) for table in (beside, columns))
+    units = beside / np.where(left > 0, left, 1.0)[:, None]
+    sound = (left > SOUND * whole)[chosen].all(axis=1)
+    overlaps = np.empty(0)
+    if chosen.shape[1] == 2:
+        overlaps = (units @ units.T)[chosen[:, 0], chosen[:, 1]]
+        sound &= overlaps**2 < 1 - SOUND
+        overlaps = overlaps[sound]
     if not sound.any():
         return None
-    return Bank(shape, places[sound], designs[sound], bases[sound])
+    return Bank(shape, places[sound], common, pool, chosen[sound], frame, units, overlaps)
 
 
-@lru_cache(maxsize=12)
-def _all_designs(
-    shape: str, sizes: tuple[float, ...], around: tuple[float, ...]
-) -> tuple[Table, Table]:
-    """Of one shape; several models of a study have the same sizes."""
-    made = list(_designs(shape, np.array(sizes), around))
-    places = np.array([place for place, _ in made], dtype=float).reshape(len(made), -1)
-    return places, np.stack([design for _, design in made]) if made else np.empty(0)
+def _common(shape: str, x: Vector) -> Table:
+    """Columns that all candidates of a shape have."""
+    one = np.ones_like(x)
+    if shape == POWER:
+        return np.empty((len(x), 0))
+    if shape == SQUARE:
+        return np.column_stack([one, (x / middle_of(x)) ** 2])
+    flat = shape in (CONSTANT, STEP, FLAT_LINEAR, FLAT_LINEAR_JUMP)
+    return one[:, None] if flat else np.column_stack([one, x])
+
+
+def _candidates(shape: str, x: Vector, around: tuple[float, ...]) -> tuple[Table, Table, Rows]:
+    """Places of each candidate, the pool of columns, and the rows of it that each has."""
+    if shape == POWER:
+        places = np.array(EXPONENTS)
+        return places[:, None], (x / middle_of(x)) ** places[:, None], _each(len(places))
+    if shape in (CONSTANT, LINEAR, SQUARE):
+        return np.empty((1, 0)), np.empty((0, len(x))), np.empty((1, 0), dtype=np.intp)
+    bends, jumps = bends_at(x), jumps_between(x)
+    if shape in TWO_BREAKS:
+        bends, jumps = _some(bends, MOST_BENDS, around), _some(jumps, MOST_JUMPS, around)
+    bent = np.maximum(x - bends[:, None], 0.0)
+    stepped = (x > jumps[:, None]).astype(float)
+    if shape in (FLAT_LINEAR, BEND):
+        return bends[:, None], bent, _each(len(bends))
+    if shape in (STEP, JUMP):
+        return jumps[:, None], stepped, _each(len(jumps))
+    if shape == TWO_JUMPS:
+        first, second = np.triu_indices(len(jumps), 1)
+        apart = np.abs(stepped[first] - stepped[second]).sum(axis=1) >= SIDE
+        chosen = np.column_stack([first, second])[apart]
+        return jumps[chosen], stepped, chosen
+    first, second = (grid.ravel() for grid in np.indices((len(bends), len(jumps))))
+    places = np.column_stack([bends[first], jumps[second]])
+    return places, np.vstack([bent, stepped]), np.column_stack([first, second + len(bends)])
+
+
+def _each(count: int) -> Rows:
+    return np.arange(count, dtype=np.intp)[:, None]
+
+
+def middle_of(sizes: Vector) -> float:
+    """The geometric mean, which powers of the size are taken of: any unit fits numbers."""
+    return float(np.exp(np.log(sizes).mean()))
 
 
 def jumps_between(sizes: Vector) -> Vector:
@@ -136,45 +217,6 @@ def _some(places: Vector, most: int, around: tuple[float, ...]) -> Vector:
     return np.asarray(places[sorted(kept)])
 
 
-def _designs(
-    shape: str, x: Vector, around: tuple[float, ...]
-) -> Iterator[tuple[tuple[float, ...], Table]]:
-    """Places and unweighted design of each candidate."""
-    one = np.ones_like(x)
-    if shape == POWER:
-        middle = float(np.exp(np.log(x).mean()))
-        for exponent in EXPONENTS:
-            yield (exponent,), np.column_stack([(x / middle) ** exponent])
-        return
-    straight = [one] if shape in (CONSTANT, STEP, FLAT_LINEAR, FLAT_LINEAR_JUMP) else [one, x]
-    bends = bends_at(x) if shape in (FLAT_LINEAR, BEND, FLAT_LINEAR_JUMP) else np.empty(0)
-    jumps_at = jumps_between(x)
-    if shape in TWO_BREAKS:
-        bends = _some(bends, MOST_BENDS, around)
-        jumps_at = _some(jumps_at, MOST_JUMPS, around)
-    for bend in bends if len(bends) else (None,):
-        bent = [] if bend is None else [_beyond(x, bend)]
-        place = () if bend is None else (float(bend),)
-        for jumps in _jumps(shape, x, jumps_at):
-            stepped = [x > jump for jump in jumps]
-            yield (*place, *jumps), np.column_stack([*straight, *bent, *stepped])
-
-
-def _jumps(shape: str, x: Vector, places: Vector) -> Iterator[tuple[float, ...]]:
-    if shape in (STEP, JUMP, FLAT_LINEAR_JUMP):
-        yield from ((float(jump),) for jump in places)
-    elif shape == TWO_JUMPS:
-        for first, second in combinations(map(float, places), 2):
-            if np.sum((x > first) & (x < second)) >= SIDE:
-                yield first, second
-    else:
-        yield ()
-
-
-def _beyond(x: Vector, bend: float) -> Vector:
-    return np.maximum(x - bend, 0.0)
-
-
 def residual_squares(one: Bank, values: Table) -> Table:
     """Sum of squares that each candidate leaves: candidates × columns.
 
@@ -182,11 +224,38 @@ def residual_squares(one: Bank, values: Table) -> Table:
         one: the candidates.
         values: weighted; sizes × columns.
     """
-    candidates, sizes, coefficients = one.bases.shape
-    stacked = one.bases.transpose(0, 2, 1).reshape(candidates * coefficients, sizes)
-    explained = (stacked @ values).reshape(candidates, coefficients, -1)
-    squares = np.einsum("mpb,mpb->mb", explained, explained)
-    return np.asarray(np.maximum((values**2).sum(axis=0) - squares, 0.0))
+    whole = (values**2).sum(axis=0) - ((one.frame.T @ values) ** 2).sum(axis=0)
+    along = one.units @ values
+    squares = np.tile(whole, (len(one.places), 1))
+    if one.chosen.shape[1]:
+        first = along[one.chosen[:, 0]]
+        squares -= first**2
+    if one.chosen.shape[1] == 2:
+        overlaps = one.overlaps[:, None]
+        squares -= (along[one.chosen[:, 1]] - overlaps * first) ** 2 / (1 - overlaps**2)
+    return np.asarray(np.maximum(squares, 0.0))
+
+
+def _left_and_leverage(one: Bank, values: Vector) -> tuple[Table, Table]:
+    """What each candidate leaves of values, and how much each size pulls its own: by sizes."""
+    common = values - one.frame @ (one.frame.T @ values)
+    left = np.tile(common, (len(one.places), 1))
+    pull = np.tile((one.frame**2).sum(axis=1), (len(one.places), 1))
+    if one.chosen.shape[1] == 0:
+        return left, pull
+    along = one.units @ values
+    first = one.units[one.chosen[:, 0]]
+    left -= along[one.chosen[:, 0], None] * first
+    pull += first**2
+    if one.chosen.shape[1] == 2:
+        length = np.sqrt(1 - one.overlaps**2)
+        second = one.units[one.chosen[:, 1]]
+        second -= one.overlaps[:, None] * first
+        second /= length[:, None]
+        share = (along[one.chosen[:, 1]] - one.overlaps * along[one.chosen[:, 0]]) / length
+        left -= share[:, None] * second
+        pull += second**2
+    return left, pull
 
 
 def left_out_errors(one: Bank, values: Vector) -> Vector:
@@ -200,10 +269,8 @@ def left_out_errors(one: Bank, values: Vector) -> Vector:
         one: the candidates of one shape.
         values: weighted.
     """
-    explained = values @ one.bases
-    fitted = np.matmul(one.bases, explained[:, :, None])[:, :, 0]
-    left = values[None, :] - fitted
-    free = 1.0 - (one.bases**2).sum(axis=2)
+    left, pull = _left_and_leverage(one, values)
+    free = 1.0 - pull
     possible = free > 1e-9
     safe = np.where(possible, free, 1.0)
     errors = (left / safe) ** 2

@@ -50,7 +50,9 @@ class FitResult:
         shape: such as ``constant then linear with a jump``.
         sentence: what it says, in words.
         coefficients: ``level``, ``slope`` (per unit of size, beyond a bend where the part before
-            it is constant), ``exponent``; with 95 % intervals in ``intervals``.
+            it is constant), ``exponent``, ``square`` (per size squared), ``even`` (the size
+            at which a constant part and that of the square are equal); with 95 % intervals in
+            ``intervals``.
         intervals: (low, high) by name.
         breaks: in the order of sizes.
         curve: fitted value at each size.

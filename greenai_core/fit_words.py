@@ -30,6 +30,8 @@ def sentence_of(
             f"grows with the size to the power {coefficients['exponent']:.2f} "
             f"(95 %: {low:.2f} to {high:.2f})"
         )
+    if shape == shapes.SQUARE:
+        return _square(coefficients, intervals)
     bends = [one for one in breaks if one.kind == BEND_NAME]
     jumps = [one for one in breaks if one.kind == JUMP_NAME]
     if shape == shapes.STEP:
@@ -48,6 +50,22 @@ def sentence_of(
         for n, one in enumerate(jumps)
     ]
     return "; ".join([begin, *told])
+
+
+def _square(coefficients: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
+    """With the size from which on the part that grows is the larger one."""
+    part = "a part that grows with the square of the size"
+    if coefficients["square"] < 0:
+        return f"a constant less {part}"
+    if coefficients["level"] < 0:
+        return f"{part}, less a constant"
+    if "even" not in coefficients:
+        return f"a constant plus {part}"
+    low, high = intervals["even"]
+    return (
+        f"a constant plus {part}, which is the larger from {coefficients['even']:.0f} on "
+        f"(95 %: {low:.0f} to {high:.0f})"
+    )
 
 
 def _bend(bend: FitBreak, slope: float) -> str:

@@ -33,6 +33,15 @@ JUMP_CRITICAL = 7.63 / 3.84
 """The 95 % point of the likelihood ratio of where a jump lies, over that of a smooth parameter
 (Eo and Morley 2015: 7.63 against χ²(1) = 3.84)."""
 
+ROUNDING = 1e-20
+"""Squared errors of so small a part of the squared values are those of arithmetic."""
+
+DUST = 1e-12
+"""A level is none whose whole interval is so small a share of the values: that is arithmetic's."""
+
+Even = tuple[float, tuple[float, float]]
+"""A size and its 95 % interval."""
+
 
 def fit_sizes(
     sizes: Sequence[float],
@@ -61,7 +70,11 @@ def fit_sizes(
     z = y * weights
     banks = {shape: made for shape in shapes.SHAPES if (made := bank(shape, x, weights))}
     errors = {shape: left_out_errors(made, z) for shape, made in banks.items()}
-    errors = {shape: found for shape, found in errors.items() if np.isfinite(found).all()}
+    errors = {
+        shape: np.where(found < ROUNDING * z**2, 0.0, found)
+        for shape, found in errors.items()
+        if np.isfinite(found).all()
+    }
     banks = {shape: banks[shape] for shape in errors}
     shape, p_break = _chosen(banks, errors, z, np.random.default_rng(seed))
     scale = float(np.mean(1 / (weights * y)))
@@ -149,9 +162,7 @@ def _p_of_break(
     """How often the best of the simpler shapes, drawn again, gives way as clearly as it did."""
     left = {name: residual_squares(banks[name], z[:, None])[:, 0] for name in simpler}
     null = min(simpler, key=lambda name: _per_degree(name, left[name].min(), len(z)))
-    made = banks[null]
-    basis = made.bases[int(left[null].argmin())]
-    centre = basis @ (basis.T @ z)
+    centre = banks[null].explained(int(left[null].argmin()), z)
     spread = math.sqrt(_per_degree(null, left[null].min(), len(z)))
     if spread == 0.0:
         return 1.0
@@ -206,19 +217,24 @@ def _result(
     z = y * weights
     squares = residual_squares(made, z[:, None])[:, 0]
     best = int(squares.argmin())
-    design = made.designs[best]
-    solved = np.linalg.lstsq(design * weights[:, None], z, rcond=None)[0]
+    design = made.design(best)
+    solved: Vector = np.linalg.lstsq(design * weights[:, None], z, rcond=None)[0].astype(float)
     curve = design @ solved
     freedom = len(x) - shapes.PARAMETERS[made.shape]
-    variance = float(squares[best]) / freedom
+    # Not squares[best]: the difference of two sums of squares ends at their rounding.
+    variance = float(((z - curve * weights) ** 2).sum()) / freedom
     reach = t_quantile(0.975, freedom)
     covariance = np.linalg.inv((design * weights[:, None]).T @ (design * weights[:, None]))
     halves = reach * np.sqrt(np.maximum(np.diagonal(covariance) * variance, 0.0))
-    coefficients, intervals = _named(made, best, solved, halves, x)
+    coefficients, intervals = _named(made, best, solved, halves, x, DUST * float(y.max()))
     if made.shape == shapes.POWER:
         possible = squares <= squares[best] * (1 + reach**2 / freedom) + 1e-300
         near = _one_step_on(made.places[:, 0], made.places[possible, 0])
         intervals["exponent"] = _exponents(x, weights, z, near, reach**2 / freedom)
+    if made.shape == shapes.SQUARE and coefficients["level"]:
+        even = _even(solved, covariance * variance, reach, shapes.middle_of(x))
+        if even is not None:
+            coefficients["even"], intervals["even"] = even
     breaks = _breaks(made, squares, best, solved, x, reach**2 / freedom)
     scatter = float(np.sqrt(np.mean((y / curve - 1) ** 2) * len(x) / freedom))
     return FitResult(
@@ -237,16 +253,20 @@ def _result(
 
 
 def _named(
-    made: Bank, best: int, solved: Vector, halves: Vector, x: Vector
+    made: Bank, best: int, solved: Vector, halves: Vector, x: Vector, dust: float
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     found = {"level": (float(solved[0]), float(halves[0]))}
+    if abs(solved[0]) + halves[0] < dust:
+        found["level"] = (0.0, 0.0)
     if made.shape == shapes.POWER:
         exponent = float(made.places[best, 0])
-        # The design is of size over the geometric mean of the sizes.
-        unit = float(np.exp(np.log(x).mean())) ** -exponent
+        unit = shapes.middle_of(x) ** -exponent  # the design is of size over that
         found["factor"] = (float(solved[0]) * unit, float(halves[0]) * unit)
         found["exponent"] = (exponent, 0.0)
         del found["level"]
+    elif made.shape == shapes.SQUARE:
+        unit = shapes.middle_of(x) ** -2
+        found["square"] = (float(solved[1]) * unit, float(halves[1]) * unit)
     elif made.shape not in (shapes.CONSTANT, shapes.STEP):
         found["slope"] = (float(solved[1]), float(halves[1]))
     coefficients = {name: value for name, (value, _) in found.items()}
@@ -283,11 +303,30 @@ def _exponents(
 ) -> tuple[float, float]:
     """The exponents that fit not significantly worse, finer than the candidates are apart."""
     fine = np.linspace(*near, 2001)
-    powers = np.exp(np.log(x / np.exp(np.log(x).mean()))[:, None] * fine) * weights[:, None]
+    powers = np.exp(np.log(x / shapes.middle_of(x))[:, None] * fine) * weights[:, None]
     squares = z @ z - (z @ powers) ** 2 / (powers**2).sum(axis=0)
     tiny = 1e-14 * float(z @ z)
     inside = fine[squares <= max(squares.min(), 0.0) * (1 + allowance) + tiny]
     return float(inside.min()), float(inside.max())
+
+
+def _even(solved: Vector, covariance: Vector, reach: float, unit: float) -> Even | None:
+    """The size where both parts of a constant and a square are equal, with its interval.
+
+    The interval is Fieller's, of a ratio (J. R. Stat. Soc. B 16, 1954, 175); it begins at 0 where
+    there may be no constant part. None where the parts may be equal nowhere.
+    """
+    if min(solved) <= 0:
+        return None
+    level, square = solved
+    allowed = reach**2 * covariance
+    room = square**2 - allowed[1, 1]
+    if room <= 0:
+        return None
+    middle = level * square - allowed[0, 1]
+    half = math.sqrt(max(middle**2 - room * (level**2 - allowed[0, 0]), 0.0))
+    low, high = (math.sqrt(max(end / room, 0.0)) for end in (middle - half, middle + half))
+    return unit * math.sqrt(level / square), (unit * low, unit * high)
 
 
 def _between(grid: Vector, possible: Vector, x: Vector) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from .calibration import Calibration
 from .errors import ConfigError, GreenAIError, LifecycleError, MeasurementError, PluginUnavailable
 from .recording_order import Order, Started, Summary, format_of
 from .report_files import from_json, to_json
+from .selection import wanted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -311,10 +312,11 @@ class Recorder:
 
 
 def _names(profilers: str | Iterable[str]) -> tuple[str, ...] | None:
-    if profilers == "auto":
+    asked = wanted(profilers)
+    if asked is None:
         return None
-    names = (profilers,) if isinstance(profilers, str) else tuple(profilers)
-    strange = [name for name in names if not isinstance(name, str)]
+    names = tuple(name for name in asked if isinstance(name, str))
+    strange = [name for name in asked if not isinstance(name, str)]
     if strange:
         raise ConfigError(
             f"a recorder reads its sensors in another process, so {strange[0]!r} cannot be handed "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,32 @@ from .blocks import Source
 from .calibration import WALL, Calibration
 from .channels import Channel, contents
 from .clock import Clock
-from .errors import GreenAIError, NoSensorError, PluginBroken, PluginUnavailable
+from .errors import ConfigError, GreenAIError, NoSensorError, PluginBroken, PluginUnavailable
 from .profiler import Profiler
 from .results import Skipped
 
 Options = Mapping[str, Mapping[str, Any]]
+
+
+AUTO = "auto"
+
+
+def wanted(profilers: str | Iterable[str | Profiler]) -> list[str | Profiler] | None:
+    """The profilers that were asked for, as a list; None for ``"auto"``, alone or in a list.
+
+    Raises:
+        ConfigError: ``"auto"`` stands beside others.
+    """
+    named: list[str | Profiler] = [profilers] if isinstance(profilers, str) else list(profilers)
+    if AUTO not in named:
+        return named
+    if len(named) > 1:
+        others = ", ".join(str(getattr(one, "name", one)) for one in named if one != AUTO)
+        raise ConfigError(
+            f"'auto' takes every profiler that works here, and {others} would have to work: give "
+            "'auto' alone, or names without it"
+        )
+    return None
 
 
 def open_sources(

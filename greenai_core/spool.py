@@ -21,6 +21,7 @@ from typing import Any
 from .errors import ConfigError, SchemaError
 from .report_files import from_json, to_json
 from .runs import Run
+from .user_folders import user_folder
 
 SCHEMA_VERSION = 1
 
@@ -52,10 +53,12 @@ class Entry:
 
 
 def default_folder() -> Path:
-    """``$XDG_STATE_HOME/greenai/spool``, by default below ``~/.local/state``."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
-    return base / "greenai" / "spool"
+    """``$XDG_STATE_HOME/greenai/spool``, by default below ``~/.local/state``.
+
+    Raises:
+        ConfigError: neither that nor a home folder is known.
+    """
+    return user_folder("XDG_STATE_HOME", ".local/state") / "spool"
 
 
 class Spool:
@@ -63,31 +66,38 @@ class Spool:
 
     Args:
         folder: where they are; None for the default. It need not exist.
+
+    Attributes:
+        folder: where they are; None where the user has no home folder, so that none can wait.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = default_folder() if folder is None else folder
+        self.folder = folder
+        if folder is None:
+            with contextlib.suppress(ConfigError):
+                self.folder = default_folder()
 
     def put(self, run: Run, grader: str, url: str) -> Entry:
         """Keep a run; when this returns it is on the disk.
 
         Raises:
-            ConfigError: the key of the run is no key, or a figure is no number.
+            ConfigError: the key of the run is no key, or a figure is no number; or there is no
+                home folder to keep it in.
             OSError: it cannot be written.
         """
         if not KEY.fullmatch(run.key):
             raise ConfigError(f"the key {run.key!r} of a run is none: make it with new_key()")
-        entry = Entry(run, grader, url, self.folder / f"{run.key}.json")
+        entry = Entry(run, grader, url, (self.folder or default_folder()) / f"{run.key}.json")
         _write(entry)
         return entry
 
     def waiting(self) -> tuple[list[Entry], list[str]]:
         """The runs that wait, the oldest first, and what is wrong with files that are none."""
-        return _read_folder(self.folder)
+        return _read_folder(self.folder) if self.folder else ([], [])
 
     def rejected(self) -> tuple[list[Entry], list[str]]:
         """Those that a service refused, and what is wrong with files that are none."""
-        return _read_folder(self.folder / REJECTED)
+        return _read_folder(self.folder / REJECTED) if self.folder else ([], [])
 
     @contextlib.contextmanager
     def claim(self, entry: Entry) -> Iterator[bool]:
@@ -123,7 +133,8 @@ class Spool:
         Raises:
             OSError: it cannot be written.
         """
-        moved = replace(entry, path=self.folder / REJECTED / entry.path.name, why=why)
+        folder = (self.folder or default_folder()) / REJECTED
+        moved = replace(entry, path=folder / entry.path.name, why=why)
         _write(moved)
         if moved.path != entry.path:
             entry.path.unlink(missing_ok=True)

@@ -17,7 +17,8 @@ for each cell that ended, a JSON object without blanks::
      "warnings": ["…"]}
 
 A figure is ``[value, low, high, repeat_low, repeat_high, method]``, see ``Figure``. A failed
-cell has the keys up to ``folder``, its state ``failed`` and a reason; the others are absent.
+cell has the keys up to ``folder``, its state ``failed``, a reason, and in ``error`` the class of
+what was raised, such as ``ModelError``; the others are absent.
 What is not known is null or absent, never zero. Lines with the key ``event`` are no cells: they
 tell when the study began or was resumed, and what was learnt about a model.
 """
@@ -100,6 +101,7 @@ class CellRecord:
         missing: those that gave no figure, and why.
         observations: how busy, hot and full the devices were meanwhile.
         warnings: about the figures.
+        error: class of the error of a failed cell; empty in journals of before it was kept.
     """
 
     key: CellKey
@@ -122,6 +124,7 @@ class CellRecord:
     missing: tuple[MissingChannel, ...] = ()
     observations: tuple[Observed, ...] = ()
     warnings: tuple[str, ...] = ()
+    error: str = ""
 
     @property
     def done(self) -> bool:
@@ -199,7 +202,7 @@ def cell_to_json(cell: CellRecord) -> dict[str, Any]:
         "folder": cell.folder,
     }
     if not cell.done:
-        return line
+        return line | ({"error": cell.error} if cell.error else {})
     line |= {
         "device": cell.device,
         "inferences": cell.inferences,
@@ -237,7 +240,8 @@ def cell_from_json(data: Mapping[str, Any]) -> CellRecord:
             _text(data[name]) for name in ("reason", "started", "ended", "folder")
         )
         if state == FAILED:
-            return CellRecord(key, state, reason, started, ended, folder)
+            error_class = _text(data.get("error", ""))
+            return CellRecord(key, state, reason, started, ended, folder, error=error_class)
         target_met = data.get("target_met")
         if target_met not in (True, False, None):
             raise SchemaError(f"target_met is {target_met!r}, not true, false or null")

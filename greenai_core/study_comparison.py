@@ -176,33 +176,31 @@ def _ratio(one: StudyMetric, two: StudyMetric, same_machine: bool) -> LogRatio |
 
 def _estimate(metric: StudyMetric, same_machine: bool) -> Estimate | None:
     """Value and standard uncertainty; None where they are not known."""
-    if metric.value <= 0 or metric.repeat_low is None or metric.repeat_high is None:
+    part, whole = metric.repeat_half, metric.half
+    if metric.value <= 0 or part is None:
         return None
-    u, nu = _repeat_u(metric)
+    u, nu = _repeat_u(metric.values, part)
     if same_machine:
         return Estimate(metric.value, u, nu)
-    if metric.low is None or metric.high is None:
+    if whole is None:
         return None
-    whole = (metric.high - metric.low) / 2
-    part = (metric.repeat_high - metric.repeat_low) / 2
     gain = math.sqrt(max(whole * whole - part * part, 0.0)) / _factor()
     nu = effective_nu([(u, nu), (gain, math.inf)]) if gain or u else math.inf
     return Estimate(metric.value, math.hypot(u, gain), nu)
 
 
-def _repeat_u(metric: StudyMetric) -> tuple[float, float]:
+def _repeat_u(values: Sequence[float], half: float) -> tuple[float, float]:
     """Standard uncertainty from run to run and its degrees of freedom.
 
     Of several runs the scatter of the values themselves, with what a median loses against a mean;
     never less than half of what the interval says, whose ends may rest on a few runs that agree
     by chance.
     """
-    half = (float(metric.repeat_high or 0.0) - float(metric.repeat_low or 0.0)) / 2
-    runs = len(metric.values)
+    runs = len(values)
     if runs < 2:
         return half / _factor(), math.inf
-    mean = sum(metric.values) / runs
-    spread = math.sqrt(sum((v - mean) ** 2 for v in metric.values) / (runs - 1))
+    mean = sum(values) / runs
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (runs - 1))
     cost = 1.0 if runs == 2 else MEDIAN_COST
     u = cost * spread / math.sqrt(runs)
     return max(u, half / _factor(runs - 1) / 2), float(runs - 1)

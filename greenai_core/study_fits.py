@@ -44,9 +44,7 @@ def fit_study(
         [size for size, _ in known],
         [found.value for _, found in known],
         [
-            None
-            if found.repeat_low is None or found.repeat_high is None
-            else (found.repeat_high - found.repeat_low) / 2 / coverage_factor()
+            None if found.repeat_half is None else found.repeat_half / coverage_factor()
             for _, found in known
         ],
         seed,

@@ -13,6 +13,7 @@ from .study_cells import CellKey
 
 PIXELS = "pixels"
 TOKENS = "tokens"
+SIZE = "size"
 
 MOST_LATENCIES = 20_000
 """Kept of one cell, half a megabyte."""
@@ -31,7 +32,8 @@ class PlannedModel:
         sizes: of the input.
         batch_sizes: samples in one inference.
         size_name: what a size is: ``pixels`` sets height and width of images, ``tokens``
-            the length of sequences; any other word only names it.
+            the length of sequences; any other word only names it. By default ``pixels`` of a
+            file, and ``size`` of a callable, which alone knows what it makes of it.
         format: of the file, where it does not tell itself.
         options: of the format.
         input_shapes: by input, of inputs whose shape the file does not say; ``"size"`` and
@@ -46,12 +48,16 @@ class PlannedModel:
     callable: str | None = None
     sizes: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = (1,)
-    size_name: str = PIXELS
+    size_name: str = ""
     format: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     axes: Mapping[str, int | str] = field(default_factory=dict)
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.size_name:
+            object.__setattr__(self, "size_name", PIXELS if self.callable is None else SIZE)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class StudyPlan:
     def size_name(self) -> str:
         """What ``size`` counts: of all models; ``size`` where they differ in that."""
         names = {model.size_name for model in self.models}
-        return names.pop() if len(names) == 1 else "size"
+        return names.pop() if len(names) == 1 else SIZE
 
     @property
     def flat(self) -> bool:
@@ -166,7 +172,8 @@ class StudyPlan:
 def differences(one: StudyPlan, other: StudyPlan) -> tuple[str, ...]:
     """What differs between two plans, in words.
 
-    Where files lie does not count, nor when a cell is given up: neither changes a figure.
+    Where files lie does not count, nor when a cell is given up, nor what a callable's size is
+    called: none of them changes a figure.
     """
     found = []
     for item in fields(StudyPlan):
@@ -179,6 +186,8 @@ def differences(one: StudyPlan, other: StudyPlan) -> tuple[str, ...]:
         return (*found, *_differs("models", list(ours), list(theirs)))
     for name, model in ours.items():
         for item in fields(PlannedModel):
+            if item.name == "size_name" and model.callable is not None:
+                continue
             pair = [getattr(m, item.name) for m in (model, theirs[name])]
             if item.name in ("file", "callable"):
                 pair = [where and where.rpartition("/")[2] for where in pair]

@@ -6,10 +6,13 @@ come to. A figure that is not known is absent, never zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .figures import ModelSummary
 from .parameters import ParameterCount
+
+SIGNED = ("energy_net_j", "gpu_temperature_c", "cpu_temperature_c")
+"""Metrics that may be below 0: work that took less than idle does, frost."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class StudyMetric:
             the whole batch), ``energy_per_sample_j``, ``latency_s``, ``power_w``,
             ``sm_percent``, ``gpu_memory_b``, and others that a source knows.
         value: the median of the runs.
-        low, high: 95 %, total uncertainty; None where it is not known.
+        low, high: 95 %, total uncertainty; None where it is not known. What cannot be negative,
+            as energies, times and power, has no negative ``low``.
         repeat_low, repeat_high: 95 %, from run to run; None likewise.
         method: as in ``Figure``: ``counter``, ``sampled``, ``modelled``, ``clock``, …
         runs: how many runs knew it.
@@ -38,6 +42,35 @@ class StudyMetric:
     method: str
     runs: int
     values: tuple[float, ...] = ()
+
+    def bounded(self) -> StudyMetric:
+        """With no end below 0 where the truth cannot be: an interval holds it as often so.
+
+        Summaries have such intervals; reports of before may not.
+        """
+        if self.name in SIGNED or self.value < 0:
+            return self
+        low, repeat_low = (end and max(end, 0.0) for end in (self.low, self.repeat_low))
+        if (low, repeat_low) == (self.low, self.repeat_low):
+            return self
+        return replace(self, low=low, repeat_low=repeat_low)
+
+    @property
+    def half(self) -> float | None:
+        """Half-width of the total interval; that above where it ends at 0."""
+        return _half(self.value, self.low, self.high)
+
+    @property
+    def repeat_half(self) -> float | None:
+        """Half-width from run to run; that above where it ends at 0."""
+        return _half(self.value, self.repeat_low, self.repeat_high)
+
+
+def _half(value: float, low: float | None, high: float | None) -> float | None:
+    """What an interval that was cut at 0 tells of the scatter is above the value."""
+    if low is None or high is None:
+        return None
+    return high - value if low <= 0 <= value else (high - low) / 2
 
 
 @dataclass(frozen=True)
@@ -106,7 +139,7 @@ class StudyResult:
         size_name: what ``size`` counts: ``pixels`` (of the side of an image), ``tokens``, …
         models: each once.
         rows: by model, batch size and size.
-        source: ``greenai``, or ``AIPowerMeter`` for folders that it wrote.
+        source: ``greenai``, or ``AIPowerMeter`` for folders that it wrote; both where both did.
         cells, missing_cells: of the whole plan, and those not measured yet.
         warnings: about the study as a whole.
     """
@@ -119,3 +152,11 @@ class StudyResult:
     cells: int
     missing_cells: int
     warnings: tuple[str, ...] = ()
+
+    def bounded(self) -> StudyResult:
+        """With the intervals that ``StudyMetric.bounded`` gives."""
+        rows = tuple(
+            replace(row, metrics=tuple(metric.bounded() for metric in row.metrics))
+            for row in self.rows
+        )
+        return replace(self, rows=rows)

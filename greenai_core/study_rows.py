@@ -91,7 +91,7 @@ def _median(name: str, runs: Sequence[CellMetric]) -> StudyMetric:
         "+".join(sorted(parts)),
         len(runs),
         tuple(one.run.value for one in runs),
-    )
+    ).bounded()
 
 
 def _warnings(done: Sequence[CellRecord], contains: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

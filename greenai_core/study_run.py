@@ -69,6 +69,9 @@ class Listener:
     def begun(self, plan: StudyPlan, cells: int, left: int) -> None:
         """The first cell is next; of so many cells so many are left."""
 
+    def failed_before(self, records: Sequence[CellRecord]) -> None:
+        """Cells that failed when the study was measured before, and are not tried again."""
+
     def cell(self, cell: CellKey) -> None:
         """A cell begins."""
 
@@ -242,6 +245,10 @@ class _Study:
             ended = {record.key for record in self.records if record.done or not again}
             left = [cell for cell in every if cell not in ended]
             self.listener.begun(self.plan, len(every), len(left))
+            last = {record.key: record for record in self.records}
+            failed = [last[cell] for cell in every if cell in ended and not last[cell].done]
+            if failed:
+                self.listener.failed_before(failed)
             try:
                 for cell in left:
                     self.listener.cell(cell)
@@ -271,10 +278,11 @@ class _Study:
         where = self.plan.folder(cell)
         with self.hold():
             if measured is None:
-                reason = _reason(failure)
-                record = CellRecord(cell, FAILED, reason, started, utc_now(), where)
+                reason = self._from_here(_reason(failure), cell.model)
+                kind = type(failure).__name__
+                record = CellRecord(cell, FAILED, reason, started, utc_now(), where, error=kind)
             else:
-                measured = self._asked_only(measured)
+                measured = self._told_from_here(self._asked_only(measured), cell.model)
                 record = cell_record(cell, measured.result, where)
                 asked = record.target_met if self.plan.seconds is None else None
                 record = replace(record, started=started, ended=utc_now(), target_met=asked)
@@ -306,6 +314,20 @@ class _Study:
         result = measured.result
         kept = tuple(text for text in result.warnings if not text.startswith(NOT_ASKED))
         return replace(measured, result=replace(result, warnings=kept))
+
+    def _told_from_here(self, measured: MeasuredCell, name: str) -> MeasuredCell:
+        """With the path of a callable as ``study.toml`` has it: no folder of anybody's own."""
+        result = measured.result
+        path = self._from_here(result.model.path, name)
+        warnings = tuple(self._from_here(text, name) for text in result.warnings)
+        made = replace(result, model=replace(result.model, path=path), warnings=warnings)
+        return replace(measured, result=made)
+
+    def _from_here(self, text: str, name: str) -> str:
+        file = (self.plan.model(name).callable or "").rpartition(":")[0]
+        if not Path(file).is_absolute():
+            return text
+        return text.replace(file, os.path.relpath(file, self.folder))
 
     def _write(self, where: str, measured: MeasuredCell) -> None:
         """The files of a cell; an earlier attempt that left some is replaced."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .aipowermeter import AIPowerMeterOptions, read_aipowermeter, studied_models
+from .aipowermeter import AIPowerMeterOptions, read_aipowermeter, studied_models, writers_of
 from .errors import ConfigError
 from .study_cells import CellRecord
 from .study_files import JOURNAL, PLAN, read_cells, read_models
@@ -40,10 +40,12 @@ def summarise(
         return _own(root)
     rows = rows_of(read_aipowermeter(root, options))
     names = list(dict.fromkeys(row.model for row in rows))
+    foreign, own = writers_of(root)
+    source = " and ".join([AIPOWERMETER] * foreign + [GREENAI] * own)
     notes = []
     if options is None or options.batch_size == 1:
         notes = [
-            "AIPowerMeter does not record the batch size: taken as 1 where no folder batch_<b> "
+            f"{source} does not record the batch size here: taken as 1 where no folder batch_<b> "
             "says so"
         ] * any(row.batch_size == 1 for row in rows)
     return StudyResult(
@@ -51,7 +53,7 @@ def summarise(
         size_name="size",
         models=studied_models(root, names),
         rows=rows,
-        source=AIPOWERMETER,
+        source=source,
         cells=_ended(rows),
         missing_cells=0,
         warnings=tuple(notes),

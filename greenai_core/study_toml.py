@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
-from .study_plan import LEAST_PERIOD_S, PIXELS, TOKENS, PlannedModel, StudyPlan, is_folder_name
+from .study_plan import LEAST_PERIOD_S, TOKENS, PlannedModel, StudyPlan, is_folder_name
 from .toml_lines import key_lines, line_of
 
 Check = Callable[[Any], Any]
@@ -94,8 +94,7 @@ class _Reader:
         for one, other in (("seconds", "precision"), ("sizes", "tokens")):
             self.not_both(table, (), one, other)
         options = self.profilers(table.get("profiler", {}))
-        shared = _sizes(given)
-        models = self.models(table.get("models"), shared)
+        models = self.models(table.get("models"), given)
         if self.faults:
             raise ConfigError("see the faults")
         count = sum(len(m.sizes) * len(m.batch_sizes) for m in models) * given.get("runs", 10)
@@ -120,7 +119,7 @@ class _Reader:
             self.not_both(table, where, "file", "callable")
             if "file" not in table and "callable" not in table:
                 self.fault(where, 'a model needs file = "…" or callable = "file.py:function"')
-            sizes = {**shared, **_sizes(given)}
+            sizes = _sizes(given, shared)
             if "sizes" not in sizes:
                 self.fault(where, "the sizes are missing: sizes = [224, …] or tokens = [50, …]")
             for key in ("tokens", "sizes", "batch_sizes", "size_name"):
@@ -196,14 +195,21 @@ def model_name(file: str | None, function: str | None) -> str:
     return plain.strip(". ")[:80] or "model"
 
 
-def _sizes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the keys ``sizes``, ``tokens``, ``batch_sizes`` and ``size_name`` say."""
-    found = {key: given[key] for key in ("batch_sizes", "size_name") if key in given}
-    if "tokens" in given:
-        return {"size_name": TOKENS, **found, "sizes": given["tokens"]}
-    if "sizes" in given:
-        return {"size_name": PIXELS, **found, "sizes": given["sizes"]}
-    return found
+def _sizes(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``sizes``, ``tokens``, ``batch_sizes`` and ``size_name`` say: a model's own first."""
+    given = own if "sizes" in own or "tokens" in own else shared
+    found: dict[str, Any] = {}
+    if "sizes" in given or "tokens" in given:
+        found["sizes"] = given["sizes"] if "sizes" in given else given["tokens"]
+    if "batch_sizes" in own or "batch_sizes" in shared:
+        found["batch_sizes"] = {**shared, **own}["batch_sizes"]
+    names = (
+        own.get("size_name"),
+        TOKENS if "tokens" in own else None,
+        shared.get("size_name"),
+        TOKENS if "tokens" in given else None,
+    )
+    return {**found, "size_name": next(filter(None, names), "")}
 
 
 def _short(value: Any) -> str:

@@ -66,11 +66,10 @@ class Worker:
 
     def _opened(self) -> Session:
         sensors = self._setup["sensors"]
-        names = sensors["profilers"]
         folder = sensors["calibrations"]
         shelf = () if folder is None else read_shelf(Path(folder) if folder else None).calibrations
         self._session = Session(
-            "auto" if names == ["auto"] else names, options=sensors["options"], calibrations=shelf
+            sensors["profilers"], options=sensors["options"], calibrations=shelf
         )
         return self._session.open()
 

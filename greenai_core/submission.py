@@ -133,9 +133,10 @@ def submit(
         entry = spool.put(run, sender.grader, sender.url)
     except (OSError, ConfigError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        place = f" in {spool.folder}" if spool.folder else ""
         return Outcome(
             LOST,
-            problem=f"the run cannot be kept in {spool.folder}: {reason}. So it was not sent",
+            problem=f"the run cannot be kept{place}: {reason}. So it was not sent",
         )
     if offline:
         problem = "offline: nothing was sent. `greenai sync` sends it later"

@@ -9,6 +9,8 @@ them is made from the study docs/studies/data/NAME:
 - ``overview: NAME``: a column for each model;
 - ``fit: NAME METRIC``: what ``greenai study fit`` says of the growth of that metric.
 
+A report.json of a study there whose rows are not what its cells come to is written anew.
+
 --check writes nothing and fails where a page says something else.
 """
 
@@ -18,9 +20,18 @@ import argparse
 import re
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
-from greenai_core import StudyMetric, StudyResult, StudyRow, fit_study, summarise
+from greenai_core import (
+    StudyMetric,
+    StudyResult,
+    StudyRow,
+    dump,
+    fit_study,
+    read_report,
+    summarise,
+)
 
 PAGES = Path(__file__).parent.parent / "docs" / "studies"
 PLACE = re.compile(r"(<!-- (table|overview|fit): (\w+) ?(\w*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -40,8 +51,22 @@ def main() -> int:
             differing.append(page.name)
             if not check:
                 page.write_text(made, encoding="utf-8")
+    for folder in sorted((PAGES / "data").glob("*/cells.jsonl")):
+        if not check:
+            refresh(folder.parent)
     sys.stdout.write(f"pages that differ from their studies: {', '.join(differing) or 'none'}\n")
     return int(check and bool(differing))
+
+
+def refresh(folder: Path) -> None:
+    """Bring the table in a study's report up to its cells."""
+    report = read_report(folder / "report.json")
+    study = summarise(folder)
+    (reported,) = report.results
+    assert isinstance(reported, StudyResult)
+    if reported.rows != study.rows:
+        results = (replace(reported, rows=study.rows),)
+        (folder / "report.json").write_text(dump(replace(report, results=results)))
 
 
 def filled(place: re.Match[str]) -> str:
@@ -118,10 +143,11 @@ def time(row: StudyRow) -> str:
     if metric is None:
         return UNKNOWN
     value = f"{metric.value * 1e3:.3g} ms" if metric.value < 1 else f"{metric.value:.3g} s"
-    if metric.repeat_low is None or metric.repeat_high is None:
+    if metric.repeat_half is None or metric.repeat_high is None:
         return value
-    half = (metric.repeat_high - metric.repeat_low) / 2 / metric.value
-    return f"{value} ± {100 * half:.2g} %"
+    if metric.repeat_low == 0:
+        return f"{value} (0 … {metric.repeat_high:.2g} s)"
+    return f"{value} ± {100 * metric.repeat_half / metric.value:.2g} %"
 
 
 def power(row: StudyRow) -> str:

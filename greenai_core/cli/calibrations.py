@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 from greenai_core.calibration import Calibration
 from greenai_core.calibration_files import Shelf, doubts, driver_of, read_shelf
 from greenai_core.session import Session
+from greenai_core.user_folders import at_home
 
 from . import output
 from .config import Settings
@@ -19,7 +19,7 @@ AUTO = "auto"
 def shelf_of(settings: Settings) -> Shelf:
     """What is kept for this machine, used or not."""
     auto = settings.calibrations in (AUTO, NONE)
-    return read_shelf(None if auto else Path(settings.calibrations).expanduser())
+    return read_shelf(None if auto else at_home(settings.calibrations))
 
 
 def usable(settings: Settings) -> tuple[Calibration, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from greenai_core.errors import ConfigError
+from greenai_core.user_folders import user_folder
 
 DEFAULT = "default"
 
@@ -178,35 +179,46 @@ def _consistent(settings: Settings, origins: Mapping[str, str]) -> Settings:
 
 
 def _user_file() -> tuple[Path | None, Mapping[str, Any]]:
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
-    base = Path(folder) if Path(folder).is_absolute() else Path("~/.config").expanduser()
-    path = base / "greenai" / "config.toml"
-    return (path, _read(path)) if path.is_file() else (None, {})
+    try:
+        path = user_folder("XDG_CONFIG_HOME", ".config") / "config.toml"
+    except ConfigError:  # a user without a home folder has no settings of their own
+        return None, {}
+    return (path, _read(path)) if _is_file(path) else (None, {})
 
 
 def _project_file(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
     for folder in (start, *start.parents):
         own = folder / "greenai.toml"
-        if own.is_file():
+        if _is_file(own):
             return own, _read(own)
         shared = folder / "pyproject.toml"
-        if shared.is_file() and b"greenai" in shared.read_bytes():
+        if _is_file(shared) and b"greenai" in _content(shared):
             table = _read(shared).get("tool", {}).get("greenai")
             if table is not None:
                 return shared, table
     return None, {}
 
 
+def _is_file(path: Path) -> bool:
+    """Where a folder is closed to this user, as another's home is, nothing in it is theirs."""
+    return os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises where it may not look
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     # The standard library has it since 3.11.
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        data: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: Mapping[str, Any] = tomllib.loads(_content(path).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return data
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    return data
 
 
 def _file_layer(path: Path, table: Mapping[str, Any]) -> _Layer:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from greenai_core.errors import ConfigError, ModelInputError
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .options import stack
 
 _IMAGES = (
     click.option(
@@ -74,16 +73,9 @@ _PREPROCESS = click.option(
 PICTURES = ("resize", "normalise")
 
 
-def _stack(decorators: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
-    def apply(function: F) -> F:
-        return functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
-
-    return apply
-
-
-data_options = _stack(_DATA)
-image_options = _stack(_IMAGES)
-preprocess_option = _stack([_PREPROCESS])
+data_options = stack(*_DATA)
+image_options = stack(*_IMAGES)
+preprocess_option = stack(_PREPROCESS)
 
 FLAGS = ("input_path", "texts", "batch_size", "axes", *PICTURES, "preprocess")
 

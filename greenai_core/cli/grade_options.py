@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import click
 from click.core import ParameterSource
@@ -11,9 +11,8 @@ from click.core import ParameterSource
 from greenai_core.errors import ConfigError
 
 from . import feeding, footprints, grade_arguments, options, own_baselines
+from .config import LONGEST_WAIT_S
 from .judge import Judge, judge
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 URL_VARIABLE = "GREENAI_GRADING_URL"
 
@@ -90,6 +89,12 @@ _SERVICE = (
     click.option(
         "--ca-file", metavar="FILE", help="Certificates to trust instead of the usual ones."
     ),
+    click.option(
+        "--timeout",
+        type=options.Number(min=0, min_open=True, max=LONGEST_WAIT_S),
+        metavar="S",
+        help="Give the service up after so long. [default: the setting grading_timeout]",
+    ),
 )
 _OUTPUT = (
     click.option(
@@ -130,7 +135,7 @@ class Command(grade_arguments.GradeCommand):
         ),
         "Carbon and cost": ("country", "carbon_intensity", "pue", "price"),
         "Service (nothing is sent without --grader web and an address)": (
-            "url", "offline", "dry_run", "token_file", "ca_file",
+            "url", "offline", "dry_run", "token_file", "ca_file", "timeout",
         ),
         "Measuring and output": (
             "idle_time", "profilers", "profiler_options", "tdp", "calibrations", "out", "as_json",
@@ -140,19 +145,19 @@ class Command(grade_arguments.GradeCommand):
     }  # fmt: skip
 
 
-def all_options(function: F) -> F:
-    """Every option of the command."""
-    for option in reversed((*_TARGET, *_GRADE, *_CARBON, *_SERVICE, *_OUTPUT)):
-        function = option(function)
-    for stack in (
-        feeding.data_options,
-        options.device_option,
-        options.loop_options,
-        options.model_options,
-        options.sensor_options,
-    ):
-        function = stack(function)
-    return function
+all_options = options.stack(
+    options.sensor_options,
+    options.model_options,
+    options.loop_options,
+    options.device_option,
+    feeding.data_options,
+    *_TARGET,
+    *_GRADE,
+    *_CARBON,
+    *_SERVICE,
+    *_OUTPUT,
+)
+"""Every option of the command."""
 
 
 def check_for(kind: str, context: click.Context) -> None:

@@ -138,18 +138,20 @@ _SHAPE = click.option(
 )
 
 
-def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator that adds options in this order."""
+
     def apply(function: F) -> F:
         return functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
 
     return apply
 
 
-sensor_options = _stack(*_SENSORS)
-loop_options = _stack(*_LOOP)
-device_option = _stack(_DEVICE)
-out_option = _stack(_OUT)
-model_options = _stack(*_MODEL, _SHAPE)
+sensor_options = stack(*_SENSORS)
+loop_options = stack(*_LOOP)
+device_option = stack(_DEVICE)
+out_option = stack(_OUT)
+model_options = stack(*_MODEL, _SHAPE)
 
 SETTINGS = ("precision", "max_time", "min_time", "device", "out", "idle_time", "calibrations")
 

@@ -83,7 +83,7 @@ def save(measured: Gradable, name: str, warnings: list[str]) -> None:
     try:
         made = baseline_of(_whole(measured), name, datetime.datetime.now(datetime.timezone.utc))
         save_baseline(made)
-    except GradeError as error:
+    except (ConfigError, GradeError) as error:
         warnings.append(f"no baseline was kept: {error}")
     except OSError as error:
         warnings.append(f"no baseline was kept: {error.strerror or error}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenai_core.results import ComparisonResult, LayersResult, Result, StudyResult
+from greenai_core.results import CapResult, ComparisonResult, LayersResult, Result, StudyResult
 
 from . import output
 
@@ -28,7 +28,7 @@ def with_raw(result: Result, kept: Kept, report: Path, number: int) -> Result:
     """
     from greenai_core.raw_files import raw_bytes, raw_file
 
-    if isinstance(result, (ComparisonResult, LayersResult, StudyResult)):
+    if isinstance(result, (CapResult, ComparisonResult, LayersResult, StudyResult)):
         return result
     path = report.with_name(f"{report.stem}.raw-{number}.npz")
     content = raw_bytes(kept)

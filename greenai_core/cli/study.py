@@ -15,6 +15,7 @@ from greenai_core.errors import ConfigError
 from greenai_core.study_plan import StudyPlan
 from greenai_core.study_process import Sensors
 from greenai_core.study_run import About, run_study
+from greenai_core.user_folders import at_home
 
 from . import calibrations, options, output, sensors, study_flags, study_shown
 from .config import Settings
@@ -141,7 +142,7 @@ def prepared(plan: StudyPlan, settings: Settings, source: str) -> tuple[About, S
         )
     kept = {calibrations.AUTO: "", calibrations.NONE: None}
     where = settings.calibrations
-    folder = kept[where] if where in kept else str(Path(where).expanduser().absolute())
+    folder = kept[where] if where in kept else str(at_home(where).absolute())
     return about, Sensors(settings.profilers, settings.profiler, folder)
 
 

@@ -108,7 +108,7 @@ def _fit(fit: FitResult, metric: str) -> list[str]:
     told = [f"{fit.sentence[0].upper()}{fit.sentence[1:]}."]
     told += [
         f"{name.capitalize()}: {_number(fit, name, unit)}."
-        for name in ("level", "slope")
+        for name in ("level", "slope", "square")
         if name in fit.coefficients
     ]
     told.append(f"Scatter about the curve: {figures.percent(fit.relative_scatter)}.")
@@ -128,8 +128,8 @@ def _fit(fit: FitResult, metric: str) -> list[str]:
 
 def _number(fit: FitResult, name: str, unit: str) -> str:
     low, high = fit.intervals[name]
-    per = f"{unit} for each of size" if name == "slope" else unit
-    return figures.with_ends(fit.coefficients[name], low, high, per)
+    per = {"slope": " for each of size", "square": " for each of size squared"}.get(name, "")
+    return figures.with_ends(fit.coefficients[name], low, high, unit + per)
 
 
 def _matrix(matrix: CorrelationMatrix) -> str:

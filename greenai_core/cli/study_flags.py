@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -17,8 +16,6 @@ from greenai_core.study_toml import model_name, parse_study_plan, share_of
 
 from . import options
 from .config import Settings, public
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def sizes(text: str | tuple[int, ...]) -> tuple[int, ...]:
@@ -125,9 +122,8 @@ _PLAN = (
 )
 
 
-def plan_options(function: F) -> F:
-    """Add the options that make a plan."""
-    return functools.reduce(lambda f, decorate: decorate(f), reversed(_PLAN), function)
+plan_options = options.stack(*_PLAN)
+"""The options that make a plan."""
 
 
 _CHANGES = (
@@ -263,12 +259,20 @@ def _changed(plan: StudyPlan, flags: Mapping[str, Any]) -> StudyPlan:
         changes["profilers"] = tuple(flags["profilers"])
     changes["profiler_options"] = _merged(plan.profiler_options, _open_options(flags))
     models = plan.models
-    for key, size_name in (("sizes", PIXELS), ("tokens", TOKENS)):
-        if flags[key] is not None:
-            models = tuple(replace(m, sizes=flags[key], size_name=size_name) for m in models)
+    if flags["sizes"] is not None:
+        models = tuple(
+            replace(m, sizes=flags["sizes"], size_name=_unless_tokens(m.size_name)) for m in models
+        )
+    if flags["tokens"] is not None:
+        models = tuple(replace(m, sizes=flags["tokens"], size_name=TOKENS) for m in models)
     if flags["batch_sizes"] is not None:
         models = tuple(replace(m, batch_sizes=flags["batch_sizes"]) for m in models)
     return replace(plan, models=models, **changes)
+
+
+def _unless_tokens(size_name: str) -> str:
+    """What --sizes are called: as the file has it, but for lengths, which --tokens gives."""
+    return "" if size_name == TOKENS else size_name
 
 
 Tables = Mapping[str, Mapping[str, Any]]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from greenai_core.study_cells import CellKey, CellRecord
 from greenai_core.study_plan import StudyPlan
 from greenai_core.study_run import Listener
 
-from . import output
+from . import exit_codes, output
 from .faults import Faults
 from .progress import Progress
 
@@ -49,6 +50,16 @@ class Told(Listener):
         word = "about" if plan.seconds else "at most"
         time_left = f"; {word} {spoken(most)}, with loading more" if left else ""
         output.note(f"greenai: {cells} cells{before}; seed {plan.seed}{time_left}")
+
+    def failed_before(self, records: Sequence[CellRecord]) -> None:
+        """They count for the exit code as they did then."""
+        first = records[0]
+        more = f" and {len(records) - 1} more" if len(records) > 1 else ""
+        self.faults.tell(
+            f"{first.key}{more} failed before: {first.reason}. --retry-failed measures "
+            f"{'them' if more else 'it'} again",
+            exit_codes.of_class(first.error) if first.error else exit_codes.MODEL,
+        )
 
     def cell(self, cell: CellKey) -> None:
         """The next one."""

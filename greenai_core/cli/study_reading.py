@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -12,37 +11,29 @@ from greenai_core.aipowermeter import AIPowerMeterOptions
 from greenai_core.study_results import StudyResult
 from greenai_core.study_summary import summarise
 
-from . import output, study_shown
+from . import options, output, study_shown
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def foreign_options(command: Command) -> Command:
-    """Add the options about folders that AIPowerMeter wrote."""
-    for option in reversed(
-        (
-            click.option(
-                "--inferences",
-                metavar="N|SIZE=N,…",
-                help="AIPowerMeter folders without latencies: inferences in each run.",
-            ),
-            click.option(
-                "--batch-size",
-                type=click.IntRange(1),
-                default=1,
-                metavar="N",
-                help="AIPowerMeter folders: samples in one inference. [default: 1]",
-            ),
-            click.option(
-                "--plugs",
-                default="",
-                metavar="N,…",
-                help="AIPowerMeter folders: plugs of omegawatt.csv that feed the machine.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+foreign_options = options.stack(
+    click.option(
+        "--inferences",
+        metavar="N|SIZE=N,…",
+        help="AIPowerMeter folders without latencies: inferences in each run.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=1,
+        metavar="N",
+        help="AIPowerMeter folders: samples in one inference. [default: 1]",
+    ),
+    click.option(
+        "--plugs",
+        default="",
+        metavar="N,…",
+        help="AIPowerMeter folders: plugs of omegawatt.csv that feed the machine.",
+    ),
+)
+"""The options about folders that AIPowerMeter wrote."""
 
 
 def foreign(inferences: str | None, batch_size: int, plugs: str) -> AIPowerMeterOptions:

@@ -40,6 +40,8 @@ def text(study: StudyResult) -> str:
     legend = (
         "± is the 95 % interval from run to run; the sensor's own error comes on top (CSV, JSON)."
     )
+    if any(m.repeat_low == 0 < m.value for row in study.rows for m in row.metrics):
+        legend += " Where it reaches 0, which these cannot be below, its ends are told."
     parts.append(output.paragraph(f"Medians over the runs. {legend}"))
     return "\n\n".join(parts)
 
@@ -175,12 +177,14 @@ def unit_of(name: str) -> str:
 
 
 def spread(metric: StudyMetric) -> str:
-    """``"12.3 mJ ± 1.4 %"``; without the interval where it is not known."""
-    value = figures.quantity(metric.value, unit_of(metric.name), 4)
-    if metric.repeat_low is None or metric.repeat_high is None or not metric.value:
+    """``"12.3 mJ ± 1.4 %"``, ``"2.0 J (0 to 9.1)"``; no interval where it is not known."""
+    unit, half = unit_of(metric.name), metric.repeat_half
+    value = figures.quantity(metric.value, unit, 4)
+    if metric.repeat_low is None or metric.repeat_high is None or half is None or not metric.value:
         return value
-    half = (metric.repeat_high - metric.repeat_low) / 2 / abs(metric.value)
-    return f"{value} ± {figures.percent(half)}"
+    if metric.repeat_low == 0:
+        return figures.with_ends(metric.value, metric.repeat_low, metric.repeat_high, unit)
+    return f"{value} ± {figures.percent(half / abs(metric.value))}"
 
 
 def overview(studies: Sequence[StudyResult], size: int | None) -> str:

@@ -113,7 +113,8 @@ def command(
                 tell(one)  # at once: what a service said is kept nowhere else
     finally:
         if as_json:
-            output.emit_json({"spool": spool.folder.as_posix(), "runs": done, "problems": problems})
+            place = spool.folder and spool.folder.as_posix()
+            output.emit_json({"spool": place, "runs": done, "problems": problems})
     if not as_json:
         summarise(done, problems, spool)
     left = any(one.state in (KEPT, REJECTED) for one in done)
@@ -225,6 +226,6 @@ def summarise(done: Sequence[Synced], problems: Sequence[str], spool: Spool) -> 
     for problem in problems:
         output.warn(problem)
     if not done and not problems:
-        output.emit(f"nothing waits in {spool.folder}")
+        output.emit(f"nothing waits in {spool.folder or 'a home folder: there is none'}")
     elif done and all(one.state == SENT for one in done):
         output.emit("all sent")

@@ -212,6 +212,20 @@ def test_who_waits_is_told_for_how_long_and_waits_no_longer(greenai, server, fau
     assert entry.run.net_energy_j.value == result.net_energy_j.value
 
 
+def test_the_flag_decides_how_long_before_the_setting(greenai, server, monkeypatch):
+    monkeypatch.setenv("GREENAI_GRADING_TIMEOUT", "500")
+    server.keep_failing("hang")
+    done, _ = graded(greenai, "--url", server.url, "--timeout", "0.4", *UNITS)
+    assert "for 0.4 s at most" in " ".join(done.err.split())
+
+
+def test_a_timeout_without_a_service_is_refused(greenai):
+    done = greenai("grade", "-p", "sim", "--timeout", "5", "s.py")
+    assert done.code == 125
+    assert "--timeout is for a grader that asks a service" in done.err
+    assert greenai("grade", "-p", "sim", "--timeout", "0", "s.py").code == 125
+
+
 def test_a_driver_at_fault_costs_no_run(greenai, server, monkeypatch):
     """Power limits are asked for after the script: nothing that they do may lose its figures."""
 

@@ -58,6 +58,27 @@ def test_a_whole_study_is_read():
 
 
 @pytest.mark.parametrize(
+    ("study", "model", "name"),
+    [
+        ("sizes = [1]", 'callable = "a.py:b"', "size"),
+        ("sizes = [1]", 'file = "a.onnx"', "pixels"),
+        ('sizes = [1]\nsize_name = "pixels"', 'callable = "a.py:b"', "pixels"),
+        ("", 'callable = "a.py:b"\nsizes = [1]', "size"),
+        ("", 'callable = "a.py:b"\nsizes = [1]\nsize_name = "words"', "words"),
+        ('size_name = "words"', 'callable = "a.py:b"\nsizes = [1]', "words"),
+        ("tokens = [1]", 'callable = "a.py:b"', "tokens"),
+        ("tokens = [1]", 'callable = "a.py:b"\nsizes = [2]', "size"),
+        ('sizes = [1]\nsize_name = "pixels"', 'callable = "a.py:b"\ntokens = [2]', "tokens"),
+    ],
+)
+def test_what_sizes_are_called(study, model, name):
+    """Of a function nobody knows that they are pixels."""
+    plan = parse_study_plan(f"{study}\n[[models]]\n{model}\n", FILE)
+    assert plan.size_name == name
+    assert parse_study_plan(plan_to_toml(plan, None), FILE).size_name == name
+
+
+@pytest.mark.parametrize(
     ("old", "new", "told"),
     [
         ("runs = 3", "runs = 0", "S.toml:3: runs = 0: give a whole number from 1"),

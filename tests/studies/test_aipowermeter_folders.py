@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from greenai_core import AIPowerMeterOptions, SchemaError, read_aipowermeter, summarise
+from greenai_plugins.compat import parsers
 
 FOLDERS = Path(__file__).parents[1] / "data" / "aipowermeter"
 
@@ -207,3 +208,23 @@ def test_what_greenai_modelled_is_not_taken_for_measured(tmp_path):
     (row,) = summarise(tmp_path).rows
     assert row.metrics == ()
     assert "cells.jsonl is missing" in row.failures[0].reason
+
+
+def recorded_by_us(folder):
+    """What the Experiment of greenai's ``compat`` leaves: each sample tells its seconds."""
+    driver = parsers.JsonParser(folder)
+    for _ in range(4):
+        driver.save_power_metrics({"cpu": {"intel_power": 10.0}}, 0.5)
+    driver.close_driver()
+    (folder / "latency.csv").write_text("0.1\n" * 20)
+
+
+def test_who_wrote_a_folder_is_told_as_it_is(tmp_path):
+    """The files are alike; the one that has no greenai in it is not greenai's, and vice versa."""
+    recorded_by_us(tmp_path / "net" / "input_8" / "run_0")
+    study = summarise(tmp_path)
+    assert study.source == "greenai"
+    assert [row.size for row in study.rows] == [8]
+    assert not any("AIPowerMeter" in text for text in study.warnings)
+    shutil.copytree(FOLDERS / "2021", tmp_path / "other")
+    assert summarise(tmp_path).source == "AIPowerMeter and greenai"

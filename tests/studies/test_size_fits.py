@@ -18,6 +18,7 @@ TRUTHS = {
     "constant": 0 * SIZES + 0.5,
     "linear": 0.1 + 0.0005 * SIZES,
     "power law": 2e-6 * SIZES**1.9,
+    "constant plus square": 0.27 + 4e-7 * SIZES**2,
     "constant then linear": 0.27 + np.maximum(SIZES - 672, 0) * 0.0006,
     "linear with a jump": 0.1 + 0.0005 * SIZES + 0.25 * (SIZES > 1100),
     "linear with a bend": 0.8 - 0.0004 * SIZES + np.maximum(SIZES - 1008, 0) * 0.001,
@@ -76,6 +77,30 @@ def test_linear_data_show_no_break_more_than_one_time_in_twenty():
         found = fit_sizes(SIZES, *measured(TRUTHS["linear"], 0.03, 1000 + seed))
         breaks += bool(found.breaks)
     assert breaks <= 8
+
+
+def test_a_constant_and_the_area_of_an_image_are_no_break():
+    """A layer of fixed cost beside convolutions: AlexNet on a processor."""
+    held = 0
+    for seed in range(40):
+        found = fit_sizes(SIZES, *measured(TRUTHS["constant plus square"], 0.03, 1000 + seed))
+        assert found.shape == "constant plus square"
+        low, high = found.intervals["even"]
+        held += low <= (0.27 / 4e-7) ** 0.5 <= high
+    assert held >= 34
+    assert found.coefficients["square"] == pytest.approx(4e-7, rel=0.05)
+    assert found.coefficients["level"] == pytest.approx(0.27, rel=0.05)
+
+
+def test_what_is_said_of_a_constant_and_a_square():
+    found = fit_sizes(SIZES, TRUTHS["constant plus square"])
+    assert found.sentence == (
+        "a constant plus a part that grows with the square of the size, which is the larger from "
+        "822 on (95 %: 822 to 822)"
+    )
+    falling = fit_sizes(SIZES, 10 - 1e-6 * SIZES**2)
+    assert falling.sentence == "a constant less a part that grows with the square of the size"
+    assert falling.intervals["square"] == pytest.approx((-1e-6, -1e-6))
 
 
 def test_the_interval_of_a_bend_holds_the_truth():
@@ -152,6 +177,19 @@ def test_exact_data_have_an_exact_curve():
     assert found.shape == "linear"
     assert found.coefficients["slope"] == pytest.approx(0.0005)
     assert fit_sizes(SIZES, TRUTHS["constant"]).shape == "constant"
+
+
+def test_the_level_of_an_exact_line_is_no_dust():
+    """And one that is small, and there, stays."""
+    found = fit_sizes(SIZES, 0.0005 * SIZES)
+    assert found.shape == "linear"
+    assert (found.coefficients["level"], found.intervals["level"]) == (0.0, (0.0, 0.0))
+    small = fit_sizes(SIZES, 1e-9 + 0.0005 * SIZES)
+    assert small.coefficients["level"] == pytest.approx(1e-9, rel=1e-3)
+    noisy = fit_sizes(SIZES, *measured(0.0005 * SIZES, 0.01, 5))
+    low, high = noisy.intervals["level"]
+    assert low < 0 < high
+    assert noisy.coefficients["level"] != 0
 
 
 def test_nine_sizes_over_three_decades():

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from greenai_core import CellFigure, CellKey, CellRecord, rows_of, summarise
+from greenai_core import (
+    CellFigure,
+    CellKey,
+    CellRecord,
+    StudyResult,
+    compare_studies,
+    rows_of,
+    summarise,
+)
+from greenai_core.cli.study_shown import spread
 from greenai_core.figures import Observed
 from greenai_core.study_cells import DONE, FAILED, CellChannel, cell_to_json
 from greenai_core.study_metrics import gpu_numbers, in_order
@@ -51,8 +60,9 @@ def test_a_row_is_the_median_of_its_runs():
     (row,) = rows_of([cell(run=run, joules=joules) for run, joules in enumerate((3, 1, 2))])
     metric = row.metric("energy_total_j")
     assert (metric.value, metric.values, metric.runs) == (2, (3, 1, 2), 3)
-    assert metric.repeat_low < 2 < metric.repeat_high
-    assert metric.low < metric.repeat_low
+    assert metric.repeat_low == 0 < 2 < metric.repeat_high
+    assert metric.low == 0, "no energy is negative, however much three runs scatter"
+    assert metric.high > metric.repeat_high
 
 
 def test_what_no_run_knows_is_absent():
@@ -150,3 +160,54 @@ def test_a_study_without_its_plan_is_still_read(tmp_path):
     study = summarise(tmp_path)
     assert (study.source, study.cells, study.rows[0].runs) == ("greenai", 2, 2)
     assert any("study.toml" in warning for warning in study.warnings)
+
+
+@pytest.mark.parametrize("joules", [(1.0, 3.0), (1.0, 2.0, 6.0)])
+def test_what_cannot_be_negative_has_no_negative_end(joules):
+    """Two or three runs that scatter: the interval is cut, and still tells how they do."""
+    runs = [
+        cell(run=run, joules=value, latency_s=figure(value / 10, "clock"), power_w=figure(value))
+        for run, value in enumerate(joules)
+    ]
+    (row,) = rows_of(runs)
+    for name in ("energy_total_j", "energy_package_j", "latency_s", "power_w"):
+        metric = row.metric(name)
+        assert metric.low == metric.repeat_low == 0
+        assert metric.repeat_half == metric.repeat_high - metric.value
+        assert metric.half >= metric.repeat_half > metric.value
+
+
+def test_energy_above_idle_may_be_negative():
+    runs = [
+        cell(run=run, net_energy_per_inference_j=figure(value))
+        for run, value in enumerate((0.1, 0.4))
+    ]
+    (row,) = rows_of(runs)
+    assert row.metric("energy_net_j").repeat_low < 0
+    (row,) = rows_of([cell(net_energy_per_inference_j=figure(-0.4))])
+    assert row.metric("energy_net_j").value == -0.4
+
+
+def test_the_table_tells_both_ends_of_an_interval_from_zero():
+    (row,) = rows_of([cell(run=0, joules=1.0), cell(run=1, joules=3.0)])
+    assert spread(row.metric("energy_total_j")) == "2.00 J (0 to 14.7)"
+    assert spread(row.metric("latency_s")) == "20.00 ms ± 0.71 %"
+
+
+def test_a_cut_interval_weighs_in_fits_and_comparisons_as_it_did():
+    """Else few runs that scatter would pass for better known than they are."""
+    (row,) = rows_of([cell(run=0, joules=1.0), cell(run=1, joules=3.0)])
+    metric = row.metric("energy_total_j")
+    whole = replace(
+        metric,
+        name="energy_net_j",
+        low=2 * metric.value - metric.high,
+        repeat_low=2 * metric.value - metric.repeat_high,
+    )
+    study = StudyResult("s", "size", (), (replace(row, metrics=(metric, whole)),), "greenai", 2, 0)
+    for same_machine in (True, False):
+        cut, uncut = (
+            compare_studies(study, study, same_machine=same_machine, metric=one.name).rows[0].ratio
+            for one in (metric, whole)
+        )
+        assert (cut.low, cut.high) == pytest.approx((uncut.low, uncut.high))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import tarfile
 from collections.abc import Callable, Sequence
@@ -26,7 +27,8 @@ from . import safe_pickle
 
 Bytes = npt.NDArray[np.uint8]
 
-USUAL_FOLDERS = (Path("data"), Path.home() / "data", Path.home() / ".keras" / "datasets")
+HOME = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home raises where there is none
+USUAL_FOLDERS = (Path("data"), HOME / "data", HOME / ".keras" / "datasets")
 CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_ARCHIVES = ("cifar-10-batches-py.tar.gz", "cifar-10-python.tar.gz")
 CIFAR_BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")

@@ -18,6 +18,8 @@ from greenai_core import (
     program_name,
 )
 
+from .quantities import PREFIXES
+
 ESTIMATED = "estimated"
 """The tier of what is modelled."""
 
@@ -33,11 +35,6 @@ COLOURS = {
     "G": "#e46450",
 }
 """All light enough for dark letters: contrast above 5:1."""
-
-PREFIXES = {
-    -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P",
-}  # fmt: skip
-"""Power of ten -> what stands for it."""
 
 
 @dataclass(frozen=True)

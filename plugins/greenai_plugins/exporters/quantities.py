@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from greenai_core import Figure
 
-PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
+PREFIXES = {
+    -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P",
+}  # fmt: skip
+"""Power of ten -> what stands for it."""
 
 UNPREFIXED = ("%", "", "°C")
 """Units that take no prefix."""

@@ -10,6 +10,7 @@ from greenai_core import StudyResult
 
 def study_csv(result: StudyResult) -> bytes:
     """One row for each row of the study; each metric with its interval."""
+    result = result.bounded()
     names = list(dict.fromkeys(m.name for row in result.rows for m in row.metrics))
     fields = ("", "_low", "_high", "_repeat_low", "_repeat_high", "_method")
     text = io.StringIO()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from xml.sax.saxutils import escape
 
 ELLIPSIS = "…"
@@ -31,6 +32,7 @@ JOINERS = "\u200c\u200d"
 """What Persian, the scripts of India and joined emoji are written with."""
 
 
+@lru_cache(maxsize=4096)
 def _visible(character: str) -> str:
     if character in JOINERS:
         return character

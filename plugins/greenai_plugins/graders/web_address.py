@@ -122,8 +122,12 @@ def find_token(file: str | os.PathLike[str] | None) -> Token | None:
     given = os.environ.get(TOKEN_VARIABLE, "")
     if given:
         return Token(given, f"the variable {TOKEN_VARIABLE}")
-    path = default_token_file() if file is None else Path(file)
-    if file is None and not path.exists():
+    try:
+        path = default_token_file() if file is None else Path(file)
+    except RuntimeError:  # a user without a home folder has no file there
+        return None
+    # Path.exists raises where another's home is closed to this user.
+    if file is None and not os.path.exists(path):  # noqa: PTH110
         return None
     try:
         with path.open("rb") as opened:

@@ -34,7 +34,7 @@ def compared(
         margin: two are equivalent when their energies differ by less.
     """
     found = [
-        (source.name, source.content, result)
+        (source.name, source.content, result.bounded())
         for source in sources
         if isinstance(source.content, Report)
         for result in source.content.results

@@ -51,7 +51,7 @@ class Study:
 def studies(sources: Sequence[ReportSource]) -> list[Study]:
     """The studies of all reports."""
     found = [
-        (source.name, result)
+        (source.name, result.bounded())
         for source in sources
         if isinstance(source.content, Report)
         for result in source.content.results
