@@ -20,8 +20,9 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from . import cap_records
-from .cap_records import HELD, CapRecord, DeviceLock
-from .errors import GreenAIError, PowerCapError, PowerCapForbidden, PowerCapKept
+from .cap_locks import DeviceLock
+from .cap_records import HELD, CapRecord
+from .errors import PowerCapError, PowerCapForbidden, PowerCapKept
 from .knobs import Knob, Setting, make_knob
 from .proc_files import descendants
 from .watched_caps import Watchdog
@@ -98,7 +99,7 @@ class CapGuard:
         atexit.register(self._at_exit)
         try:
             for device in sorted(self.devices):
-                self._locks.append(DeviceLock(self._folder, device))
+                self._locks.append(cap_records.locked(self._folder, device))
                 recover(self._folder, device, self.knob)
                 self.before[device] = checked(self.knob, device, self._shared)
             for device in self.devices:
@@ -118,15 +119,13 @@ class CapGuard:
         """
         if self._pid != os.getpid():
             return
-        failed = list(self._give_back())
-        watchdog, self._watchdog = self._watchdog, None
-        if watchdog is not None:
-            watchdog.end()
-        while self._locks:
-            self._locks.pop().release()
-        self._pid = 0
-        self._release_signals()
-        atexit.unregister(self._at_exit)
+        try:
+            failed = list(self._give_back())
+        except BaseException:  # Ctrl-C once more
+            list(self._give_back())
+            raise
+        finally:
+            self._end()
         if failed:
             raise PowerCapError(
                 f"{'; '.join(failed)}. What it had is kept on record: `greenai powercap restore` "
@@ -203,8 +202,19 @@ class CapGuard:
         """See that a watchdog stands by; somebody may have killed the one before."""
         if self.knob.options is None or (self._watchdog is not None and self._watchdog.alive):
             return
-        locks = [lock.fd for lock in self._locks]
+        locks = [fd for lock in self._locks for fd in lock.fds]
         self._watchdog = Watchdog(self.knob, list(self._records.values()), locks)
+
+    def _end(self) -> None:
+        """Let the watchdog go, which gives back what is still on record, and the locks."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.end()
+        while self._locks:
+            self._locks.pop().release()
+        self._pid = 0
+        self._release_signals()
+        atexit.unregister(self._at_exit)
 
     def _give_back(self) -> Iterator[str]:
         for device, path in list(self._records.items()):
@@ -212,7 +222,7 @@ class CapGuard:
                 if device in self._changed:
                     self.restore(device)
                 cap_records.forget(path)
-            except (GreenAIError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever fails, the others come back
                 yield f"{self.before[device]} could not be given back its old limit: {error}"
             else:
                 del self._records[device]

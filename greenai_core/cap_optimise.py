@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .cap_devices import AUTO, Devices, opened
 from .cap_guard import CapGuard
 from .cap_objectives import Objective, parse_objective
+from .cap_outcomes import cut_short, limits_of, outcome_of
 from .cap_probing import Bench, Confirmed, Step, confirmed
-from .cap_results import CapProbe, CapResult
+from .cap_refining import LONGER, LOOKS, next_cap
+from .cap_results import INTERRUPTED, CapConfirmation, CapProbe, CapResult, at_cap
 from .cap_search import Found, Range, SearchSettings, pareto, points, search
 from .channels import Channel
 from .errors import NoSensorError, PowerCapError
@@ -40,6 +43,8 @@ def optimise_power_cap(
     told: Told = lambda probe: None,
 ) -> CapResult:
     """Find the cap under which a step of work is best.
+
+    Ctrl-C ends the search; where something was measured it is returned, not ``complete``.
 
     The cap that was in force before is in force again when this returns or raises,
     whatever happens. The step is run some hundred times: it must do the same work each
@@ -116,7 +121,7 @@ def _optimised(
 ) -> CapResult:
     probes: list[CapProbe] = []
     unit = bench.guard.knob.unit
-    count = 1 + bench.settings.grid + bench.settings.adaptive
+    count = 2 + bench.settings.grid + bench.settings.adaptive
 
     def probe(cap: float, role: str) -> CapProbe:
         progress(CONFIRMING * len(probes) / count, f"{cap:g} {unit}")
@@ -127,24 +132,101 @@ def _optimised(
     def drawn(one: CapProbe) -> float | None:
         return bench.drew_w if unit == "W" else None
 
-    found = search(probe, within, drawn, aim, bench.settings)
-    run: QuadRun | None = None
-    if found.candidate is not None and bench.settings.quads:
-
-        def later(share: float, text: str) -> None:
-            progress(CONFIRMING + (1 - CONFIRMING) * share, text)
-
-        run = bench.confirm(within.original, found.candidate, later)
+    try:
+        found = search(probe, within, drawn, aim, bench.settings)
+    except KeyboardInterrupt:
+        if not probes:
+            raise
+        return _interrupted(bench, within, aim, probes, None)
+    looks: list[Look] = []
+    stopped = False
+    try:
+        _confirm(bench, within, aim, found, progress, looks)
+    except KeyboardInterrupt:  # before there was one quad of this cap
+        if not looks:
+            return _interrupted(bench, within, aim, probes, found.candidate)
+        stopped = True
     progress(1.0, "done")
-    return _result(bench, within, aim, found, run)
+    return _result(bench, within, aim, found, looks, stopped)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A cap that was confirmed, or not: the quads, and what they say."""
+
+    cap: float
+    run: QuadRun
+    sure: Confirmed | None
+
+
+def _confirm(
+    bench: Bench,
+    within: Range,
+    aim: Objective,
+    found: Found,
+    progress: Progress,
+    looks: list[Look],
+) -> None:
+    """Fill in what quads say of the candidate, and of others where the time is limited."""
+    cap = found.candidate if bench.settings.quads else None
+    most = 1 if aim.slowdown is None else LOOKS
+
+    def later(share: float, text: str) -> None:
+        done = (len(looks) + share) / most
+        progress(CONFIRMING + (1 - CONFIRMING) * done, f"{cap:g} {bench.guard.knob.unit}, {text}")
+
+    while cap is not None and found.curves is not None:
+        run = bench.confirm(within.original, cap, later, LONGER if looks else 1.0)
+        looks.append(Look(cap, run, confirmed(run.quads, aim)))
+        if looks[-1].sure is None or run.interrupted:
+            return
+        tried = [(look.cap, look.sure) for look in looks if look.sure is not None]
+        cap = next_cap(found.curves, within, aim, tried, bench.settings.least_saving)
+
+
+def _interrupted(
+    bench: Bench,
+    within: Range,
+    aim: Objective,
+    probes: Sequence[CapProbe],
+    candidate: float | None,
+) -> CapResult:
+    """The probes that there are; what they promise was not confirmed, so nothing is chosen."""
+    during = f"after {len(probes)} probes" if candidate is None else "during the confirmation"
+    return cut_short(
+        bench.guard.knob,
+        [bench.guard.before[device] for device in bench.guard.devices],
+        aim,
+        probes,
+        bench.session.contains,
+        outcome=INTERRUPTED,
+        reason=f"interrupted {during}: no cap was chosen",
+        original=within.original,
+        candidate=candidate,
+        duration_s=bench.session.clock.now() - bench.began_s,
+        warnings=(*bench.notes, *bench.session.notes()),
+    )
 
 
 def _result(
-    bench: Bench, within: Range, aim: Objective, found: Found, run: QuadRun | None
+    bench: Bench,
+    within: Range,
+    aim: Objective,
+    found: Found,
+    looks: Sequence[Look],
+    stopped: bool,
 ) -> CapResult:
-    sure = confirmed(run.quads, aim) if run is not None else None
-    interrupted = run is not None and run.interrupted
+    look = _best(looks, aim)
+    run, sure = (look.run, look.sure) if look is not None else (None, None)
+    if look is not None:
+        found = replace(found, candidate=look.cap)
+    interrupted = stopped or any(one.run.interrupted for one in looks)
     chosen, reason = _chosen(found, sure, aim, within, bench.guard.knob, bench.settings.quads == 0)
+    if interrupted:
+        chosen, reason = within.original, "interrupted during the confirmation: no cap was chosen"
+    others = [one for one in looks if one is not look and one.sure is not None]
+    if others:
+        reason += f". Tried too: {', '.join(_slower(one, bench.guard.knob) for one in others)}"
     curve = points(found.curves, within, aim) if found.curves is not None else ()
     warnings = [*bench.notes, *bench.session.notes()]
     if run is not None:
@@ -157,7 +239,7 @@ def _result(
         original=within.original,
         chosen=chosen,
         kept_original=chosen == within.original,
-        reason="interrupted before the candidate was confirmed" if interrupted else reason,
+        reason=reason,
         probes=found.probes,
         curve=curve,
         pareto=pareto(curve),
@@ -170,6 +252,42 @@ def _result(
         duration_s=bench.session.clock.now() - bench.began_s,
         complete=not interrupted,
         warnings=tuple(warnings),
+        outcome=outcome_of(
+            found,
+            sure.score if sure else None,
+            chosen,
+            quads=bench.settings.quads,
+            interrupted=interrupted,
+        ),
+        limits=limits_of([bench.guard.before[device] for device in bench.guard.devices]),
+        chosen_point=at_cap(curve, chosen),
+        others=tuple(
+            CapConfirmation(one.cap, one.sure.energy, one.sure.time, one.sure.score, one.run.quads)
+            for one in others
+            if one.sure is not None
+        ),
+    )
+
+
+def _best(looks: Sequence[Look], aim: Objective) -> Look | None:
+    """Of the caps that were shown to be better the best one; the last where none was."""
+    shown = [
+        (look.sure.score.value, i)
+        for i, look in enumerate(looks)
+        if look.sure is not None and look.sure.holds(aim)
+    ]
+    if shown:
+        return looks[min(shown)[1]]
+    return looks[-1] if looks else None
+
+
+def _slower(look: Look, knob: Knob) -> str:
+    """How much slower work is under a cap, for people."""
+    assert look.sure is not None
+    time = look.sure.time
+    return (
+        f"{look.cap:g} {knob.unit}, under which steps take {time.value:.3f} "
+        f"({time.low:.3f} to {time.high:.3f}) times as long"
     )
 
 
@@ -193,5 +311,9 @@ def _chosen(
     if sure.holds(aim):
         return found.candidate, f"{named} is better: {ratio}, 95 %"
     if sure.score.high < 1:
-        return within.original, f"{named} saves, but steps take {sure.time.value:.3f} times as long"
+        time = sure.time
+        return within.original, (
+            f"{named} saves, but could not be shown to keep the limit: steps take "
+            f"{time.value:.3f} ({time.low:.3f} to {time.high:.3f}) times as long"
+        )
     return within.original, f"{named} promised most, but the interval holds no saving: {ratio}"

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .cap_guard import CapGuard
+from .cap_figures import probe_figures
+from .cap_guard import CapGuard, InForce
 from .cap_objectives import Objective
-from .cap_results import CapProbe, CapRatio
+from .cap_results import CapInForce, CapProbe, CapRatio
 from .cap_search import SearchSettings
 from .comparison import ALPHA, paired, quad_differences
 from .errors import PowerCapError, ReadingError
 from .interleaved import ComparisonSettings, QuadRun, run_quads
 from .quads import energies, pieces_of
-from .results import Quad
+from .results import ChannelJoules, Quad
 from .session import Session
 from .statistics import Vector
 
@@ -53,6 +54,8 @@ class Bench:
     notes: tuple[str, ...] = ()
     in_force: dict[str, float] = field(default_factory=dict)
     """What was set of each device last."""
+    done: tuple[InForce, ...] = ()
+    """The same, with what the devices said."""
 
     def cap(self, value: float) -> tuple[float, str]:
         """Set the cap of every device; what is in force of the highest, and what they said.
@@ -62,6 +65,7 @@ class Bench:
         """
         self.check()
         done = [self.guard.set(device, value) for device in self.guard.devices]
+        self.done = tuple(done)
         self.in_force = {one.device: one.value for one in done}
         said = "; ".join(dict.fromkeys(one.note for one in done if one.note))
         if said and said not in self.notes:
@@ -102,13 +106,13 @@ class Bench:
         """
         in_force, said = self.cap(cap)
         self.settle()
-        now, steps = self.session.clock.now, 0
+        now, ends = self.session.clock.now, []
         with self.session.window(f"{cap:g}") as window:
             began = now()
             while True:
                 self.step()
-                steps += 1
-                if now() - began >= self.settings.probe_s:
+                ends.append(now())
+                if ends[-1] - began >= self.settings.probe_s:
                     break
         self.check()
         found = window.result
@@ -122,18 +126,29 @@ class Bench:
             in_force,
             began - self.began_s,
             found.duration_s,
-            steps,
-            found.duration_s / steps,
-            found.energy_j / steps,
-            found.energy_j / found.duration_s,
-            role,
-            said,
+            len(ends),
+            *probe_figures(found, np.diff([began, *ends])),
+            role=role,
+            note=said,
+            in_force=tuple(CapInForce(one.device, one.value, one.note) for one in self.done),
+            channels=tuple(ChannelJoules(c.id, c.energy_j) for c in found.channels),
         )
 
     def confirm(
-        self, original: float, candidate: float, progress: Callable[[float, str], None]
+        self,
+        original: float,
+        candidate: float,
+        progress: Callable[[float, str], None],
+        longer: float = 1.0,
     ) -> QuadRun:
-        """Fresh quads of the original cap (A) and the candidate (B)."""
+        """Fresh quads of the original cap (A) and the candidate (B).
+
+        Args:
+            original: cap that was in force.
+            candidate: that is to be better.
+            progress: told the share done and a word on the state.
+            longer: pieces are so much longer than usual.
+        """
         caps = (original, candidate)
 
         def before(index: int) -> None:
@@ -145,7 +160,7 @@ class Bench:
 
         wanted = ComparisonSettings(
             quads=self.settings.quads,
-            max_time_s=PIECES_TIME_S,
+            max_time_s=PIECES_TIME_S * longer,
             warm_up_s=0.0,
             seed=self.settings.seed,
             margin=0.0,
@@ -172,8 +187,8 @@ class Confirmed:
     score: CapRatio
 
     def holds(self, objective: Objective) -> bool:
-        """Whether the interval leaves out "no better", and the candidate is fast enough."""
-        fast = objective.slowdown is None or self.time.value <= 1 + objective.slowdown
+        """Whether both intervals leave out the contrary: that it is no better, or too slow."""
+        fast = objective.slowdown is None or self.time.high <= 1 + objective.slowdown
         return self.score.high < 1 and fast
 
 

@@ -1,4 +1,4 @@
-"""What a limit was before greenai changed it, on disk; and one lock a device.
+"""What a limit was before greenai changed it, on disk.
 
 A record is written and synced before a limit is changed and removed after it was given
 back, so whatever happens in between, somebody can give it back.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
+import errno
+import glob
 import json
 import os
 import re
-import time
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .cap_locks import PLAIN, DeviceLock
 from .errors import PowerCapError
 
 VERSION = 1
@@ -28,8 +30,8 @@ HELD = "held"
 KEPT = "kept"
 """A limit that was set to stay (``greenai powercap set``)."""
 
-PATIENCE_S = 3.0
-"""A lock whose program is dead is held by its watchdog, which is just giving limits back."""
+MOST_BYTES = 1 << 16
+"""Of a record; what is longer is none."""
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -94,6 +96,26 @@ def path_of(folder: Path, device: str, unit: str, lasting: str) -> Path:
     return folder / f"{_slug(device)}.{unit}.{lasting}.json"
 
 
+def device_of(path: Path) -> str:
+    """The device of a record that cannot be read, going by the name of its file."""
+    kind, _, name = path.name.split(".")[0].partition("_")
+    return f"{kind}:{name.replace('_', '/')}"
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file beside a record."""
+    return path.with_name(f"{path.name.split('.')[0]}.lock")
+
+
+def locked(folder: Path, device: str) -> DeviceLock:
+    """Lock a device; see ``DeviceLock``.
+
+    Raises:
+        PowerCapError: somebody else holds it.
+    """
+    return DeviceLock(folder / f"{_slug(device)}.lock", device)
+
+
 def records_in(folder: Path, device: str | None = None, lasting: str | None = None) -> list[Path]:
     """The records there, of one device or of all."""
     pattern = f"{_slug(device) if device else '*'}.*.{lasting or '*'}.json"
@@ -110,7 +132,11 @@ def write_record(path: Path, record: CapRecord) -> None:
     text = json.dumps(dataclasses.asdict(record), indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
+        # Of programs that were killed while they wrote; whoever writes holds the lock.
+        for old in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            old.unlink(missing_ok=True)
+        # A new file: root may write into a folder of somebody who put a link there.
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -137,12 +163,17 @@ def read_record(path: Path) -> CapRecord | None:
     """A record; None where there is none.
 
     Raises:
-        PowerCapError: it cannot be read, or is none.
+        PowerCapError: it cannot be read, is none, or is not to be obeyed.
     """
+    remedy = (
+        f"Look at it; `greenai powercap reset --gpu {device_of(path)}` gives the device the limit "
+        "of its maker, and removes the file"
+    )
     try:
-        with path.open(encoding="utf-8") as file:
-            owner = os.fstat(file.fileno()).st_uid
-            data = json.loads(file.read())
+        text, owner = _read(path)
+        data = json.loads(text)
+        if isinstance(data, dict) and data.get("version", VERSION) != VERSION:
+            raise PowerCapError(f"{path} is of another version of greenai. Restore with that one")
         fields = {field.name: data[field.name] for field in dataclasses.fields(CapRecord)}
         _check(fields)
     except FileNotFoundError:
@@ -150,17 +181,37 @@ def read_record(path: Path) -> CapRecord | None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise PowerCapError(
             f"{path} should say what a limit was before greenai changed it, but cannot be read "
-            f"({error}). Look at it, set the limit by hand, and remove the file"
+            f"({_why(error)}). {remedy}"
         ) from error
     if owner not in (0, os.geteuid()):
         # It names a class to be imported, and a limit to be set: root must not obey anybody.
         raise PowerCapError(
-            f"{path} is not obeyed, since it belongs to another user ({owner}). Look at it, set "
-            "the limit by hand, and remove the file"
+            f"{path} is not obeyed, since it belongs to another user ({owner}). {remedy}"
         )
-    if data["version"] != VERSION:
-        raise PowerCapError(f"{path} is of another version of greenai. Restore with that one")
     return CapRecord(**fields)
+
+
+def _read(path: Path) -> tuple[str, int]:
+    """The text of a file, and whose it is.
+
+    Raises:
+        OSError: it cannot be read, or is a link.
+        ValueError: it is no plain file, or too long.
+    """
+    handle = os.open(path, os.O_RDONLY | PLAIN)
+    with open(handle, encoding="utf-8") as file:  # noqa: PTH123  # of a file that is open
+        known = os.fstat(handle)
+        if not stat.S_ISREG(known.st_mode) or known.st_size > MOST_BYTES:
+            raise ValueError("it is no plain file, or too long")
+        return file.read(), known.st_uid
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error) or type(error).__name__
 
 
 def _check(fields: Mapping[str, Any]) -> None:
@@ -187,86 +238,6 @@ def _maps(value: object) -> bool:
 def forget(path: Path) -> None:
     """Remove a record; its limit was given back."""
     path.unlink(missing_ok=True)
-
-
-class DeviceLock:
-    """Keeps two programs from changing the limit of one device.
-
-    The lock belongs to the open file, so a process that inherits it goes on holding it
-    when this one is killed.
-
-    Args:
-        folder: of the records.
-        device: to lock.
-
-    Raises:
-        PowerCapError: somebody else holds it.
-    """
-
-    def __init__(self, folder: Path, device: str) -> None:
-        path = folder / f"{_slug(device)}.lock"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise _not_locked(device, path, error) from error
-        began = time.monotonic()
-        while not self._taken():
-            holder = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            if _lives(holder) or time.monotonic() - began > PATIENCE_S:
-                os.close(self.fd)
-                if holder == str(os.getpid()):
-                    raise PowerCapError(
-                        f"this process changes the limit of {device} already: end its `with "
-                        "power_cap(…)` block, or call reset_power_cap, first"
-                    )
-                raise PowerCapError(
-                    f"another greenai (process {holder}) is changing the limit of {device}. "
-                    "Wait for it, or end it"
-                )
-            time.sleep(0.02)
-        try:
-            os.ftruncate(self.fd, 0)
-            os.pwrite(self.fd, f"{os.getpid()}\n".encode("ascii"), 0)
-        except OSError as error:
-            self.release()
-            raise _not_locked(device, path, error) from error
-
-    def _taken(self) -> bool:
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Let others have it, whoever else inherited it."""
-        if self.fd >= 0:
-            release(self.fd)
-            self.fd = -1
-
-
-def release(fd: int) -> None:
-    """Release the lock of an open lock file, and close that."""
-    with contextlib.suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    with contextlib.suppress(OSError):
-        os.close(fd)
-
-
-def _not_locked(device: str, path: Path, error: OSError) -> PowerCapError:
-    return PowerCapError(
-        f"{device} cannot be locked: {path}: {error.strerror}. "
-        "Set XDG_STATE_HOME to a folder that can be written"
-    )
-
-
-def _lives(pid: str) -> bool:
-    try:
-        state = Path(f"/proc/{int(pid)}/stat").read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError):
-        return False
-    return state.rpartition(")")[2].split()[:1] != ["Z"]
 
 
 def _slug(device: str) -> str:

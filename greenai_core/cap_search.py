@@ -1,11 +1,12 @@
 """Search for the best cap with few probes, whatever it is that probes.
 
-A pilot under the original cap, five caps in random order, a curve through them, and two
-more where the curve has its best. See ``docs/power-cap.md``.
+A pilot under the original cap, five caps in random order and the first of them once more, a
+curve through them, and two more where the curve has its best. See ``docs/power-cap.md``.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,9 +125,10 @@ def search(
     if power is not None and power * HEADROOM < within.low:
         reason = f"the work draws {power:.0f} W, less than the lowest cap of {within.low:g} W"
         return Found((pilot,), None, None, f"no cap can save: {reason}")
-    caps = grid(within, power, settings.grid)
-    draw.shuffle(caps)
-    probes = [probe(cap, GRID) for cap in caps]
+    others = grid(within, power, settings.grid)[:-1]
+    draw.shuffle(others)
+    # The original at both ends shows how the work drifts, without the start of the pilot.
+    probes = [probe(cap, GRID) for cap in (within.original, *others, within.original)]
     curves = through(probes)
     for _ in range(settings.adaptive):
         best, saving = promise(curves, within, objective)
@@ -148,11 +150,36 @@ def _nothing(objective: Objective, saving: float) -> str:
 
 
 def through(probes: Sequence[CapProbe]) -> Curves:
-    """The curves through all probes but the pilot."""
+    """The curves through all probes but the pilot, without what drifts with time."""
     used = [one for one in probes if one.role != PILOT]
     return fitted(
-        [one.cap for one in used], [one.seconds_s for one in used], [one.power_w for one in used]
+        [one.cap for one in used],
+        undrifted(used, [one.seconds_s.value for one in used]),
+        undrifted(used, [one.power_w.value for one in used]),
     )
+
+
+def undrifted(probes: Sequence[CapProbe], values: Sequence[float]) -> list[float]:
+    """What probes say, had the work been all the time as it was in the middle.
+
+    The line through the logarithms of the first and the last probe of the highest cap is
+    taken out.
+
+    Args:
+        probes: in the order in which they were measured.
+        values: of each, above 0.
+    """
+    top = max(one.asked for one in probes)
+    times = [one.start_s + one.duration_s / 2 for one in probes]
+    at = [i for i, one in enumerate(probes) if one.asked == top]
+    first, last = at[0], at[-1]
+    if first == last:
+        return list(values)
+    slope = math.log(values[last] / values[first]) / (times[last] - times[first])
+    middle = (times[first] + times[last]) / 2
+    return [
+        value * math.exp(slope * (middle - time)) for value, time in zip(values, times, strict=True)
+    ]
 
 
 def grid(within: Range, power: float | None, count: int) -> list[float]:
@@ -223,9 +250,19 @@ def points(curves: Curves, within: Range, objective: Objective) -> tuple[CapPoin
 
 
 def pareto(curve: Sequence[CapPoint]) -> tuple[CapPoint, ...]:
-    """The points that no other beats in both time and energy, fastest first."""
+    """The points that no other beats in both time and energy, fastest first.
+
+    Of points that are alike, as where a cap does not matter, it holds the highest cap.
+    """
     front: list[CapPoint] = []
-    for point in sorted(curve, key=lambda one: (one.seconds_s, one.energy_j)):
-        if not front or point.energy_j < front[-1].energy_j:
+
+    def alike(value: float) -> float:
+        """Nine digits: where the curves are level the rest is rounding."""
+        return float(f"{value:.9g}")
+
+    for point in sorted(
+        curve, key=lambda one: (alike(one.seconds_s), alike(one.energy_j), -one.cap)
+    ):
+        if not front or alike(point.energy_j) < alike(front[-1].energy_j):
             front.append(point)
     return tuple(front)

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .cap_records import forget, read_record, release
+from .cap_locks import release
+from .cap_records import forget, read_record
 from .errors import GreenAIError
 from .knobs import Knob, make_knob
 
@@ -91,7 +92,7 @@ def _given_back(knob: Knob, path: Path) -> bool:
                 knob.restore(record.device, record.original, record.also)
                 forget(path)
             return True
-        except (GreenAIError, OSError):
+        except Exception:  # noqa: BLE001  # whatever fails, the others come back
             time.sleep(PAUSE_S)
     return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 from . import cap_records
 from .cap_devices import AUTO, Device, Devices, listed, opened
 from .cap_guard import CapGuard, InForce, record_of, recover, undone
-from .cap_records import HELD, KEPT, DeviceLock
+from .cap_locks import is_held
+from .cap_records import HELD, KEPT
 from .errors import GreenAIError, PowerCapError
 from .knobs import Setting
 from .limiter import Limiter
@@ -135,9 +135,11 @@ def reset_power_cap(
     with opened(gpu, limiter) as (knob, settings):
         for setting in settings:
             if not _end(setting.device):
-                lock = DeviceLock(folder, setting.device)
+                lock = cap_records.locked(folder, setting.device)
                 try:
-                    recover(folder, setting.device, knob)
+                    # What cannot be read, or given back, is no matter: another limit is set now.
+                    with contextlib.suppress(GreenAIError):
+                        recover(folder, setting.device, knob)
                     knob.restore(setting.device, setting.default)
                     for path in cap_records.records_in(folder, setting.device):
                         cap_records.forget(path)
@@ -170,45 +172,60 @@ def restore_power_caps(folder: Path | None = None) -> tuple[list[str], list[str]
                 record = cap_records.read_record(path)
                 if record is None:
                     continue
-                if lasting == HELD and _locked(folder, path):
+                if lasting == HELD and is_held(cap_records.lock_of(path)):
                     done.append(f"{record.device}: left to process {record.pid}, which holds it")
                     continue
-                lock = DeviceLock(folder, record.device)
-                try:
-                    done.append(undone(path))
-                finally:
-                    lock.release()
+                done.append(_given_back(folder, record.device, path))
             except GreenAIError as error:
                 failed.append(str(error))
     return done, failed
 
 
+def _given_back(folder: Path, device: str, path: Path) -> str:
+    """Give back what is on record of a device; what was done, in words.
+
+    Raises:
+        PowerCapError: it is locked, or does not take it.
+    """
+    lock = cap_records.locked(folder, device)
+    try:
+        return undone(path)
+    except GreenAIError as error:
+        raise PowerCapError(
+            f"{device} could not be given back its old limit: {error}. It stays on record in "
+            f"{path}: `greenai powercap restore` again once it answers, or remove the file where "
+            "it is gone for good"
+        ) from error
+    finally:
+        lock.release()
+
+
 def leftover(folder: Path | None = None) -> list[cap_records.CapRecord]:
-    """What is on record and no running program holds; limits that wait to be given back."""
+    """What is on record and no running program holds; limits that wait to be given back.
+
+    Records of before a restart are left out: it undid their limits.
+    """
     folder = folder or cap_records.default_folder()
     found = []
     for path in cap_records.records_in(folder):
         with contextlib.suppress(PowerCapError):
             record = cap_records.read_record(path)
-            if record is not None and (record.lasting == KEPT or not _locked(folder, path)):
+            if record is None or record.boot != cap_records.boot_id():
+                continue
+            if record.lasting == KEPT or not is_held(cap_records.lock_of(path)):
                 found.append(record)
     return found
 
 
-def _locked(folder: Path, path: Path) -> bool:
-    lock = folder / f"{path.name.split('.')[0]}.lock"
-    try:
-        fd = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
+def damaged(folder: Path | None = None) -> list[str]:
+    """What is wrong with each record that cannot be obeyed, and what to do, in words."""
+    found = []
+    for path in cap_records.records_in(folder or cap_records.default_folder()):
+        try:
+            cap_records.read_record(path)
+        except PowerCapError as error:
+            found.append(str(error))
+    return found
 
 
 def _kept(

@@ -15,6 +15,7 @@ from typing import Any
 
 from .budget import Budget
 from .budget import Term as Term
+from .cap_results import CapResult as CapResult
 from .comparison_results import ComparedModel as ComparedModel
 from .comparison_results import ComparisonResult as ComparisonResult
 from .comparison_results import EnergyRatio as EnergyRatio
@@ -422,7 +423,13 @@ class CommandResult:
 
 
 Result = (
-    InferenceResult | TrainingResult | CommandResult | ComparisonResult | StudyResult | LayersResult
+    InferenceResult
+    | TrainingResult
+    | CommandResult
+    | ComparisonResult
+    | StudyResult
+    | LayersResult
+    | CapResult
 )
 
 RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(
@@ -434,6 +441,7 @@ RESULT_TYPES: Mapping[str, type[Result]] = types.MappingProxyType(
         "compare": ComparisonResult,
         "study": StudyResult,
         "layers": LayersResult,
+        "powercap": CapResult,
     }
 )
 
@@ -443,8 +451,8 @@ class Report:
     """A file of results of one kind, with the machine that gave them.
 
     Attributes:
-        kind: ``bench``, ``train``, ``measure``, ``grade``, ``compare``, ``study`` or
-            ``layers``.
+        kind: ``bench``, ``train``, ``measure``, ``grade``, ``compare``, ``study``,
+            ``layers`` or ``powercap``.
         created: UTC, ISO 8601.
         environment: see ``greenai_core.environment.describe``.
         settings: the options that the figures depend on.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cases.outcome import Outcome
-from greenai_core import Session, optimise_power_cap
+from greenai_core import SearchSettings, Session, optimise_power_cap
 from greenai_core.testing import CappedGpu, CappedWork, VirtualClock
 
 CAPS = 8
@@ -26,6 +26,9 @@ DRAWS = 20
 
 NOISE = 0.02
 DRIFT = 0.04
+SLOWDOWN = 0.05
+"""That the search for the least energy may take, on the same boards."""
+
 SIGMOID_STARTS = 1.0
 """Height of the sigmoid at the start of the fit, over the spread of the powers."""
 
@@ -128,6 +131,21 @@ def measure(scale: float = 1.0) -> tuple[Outcome, ...]:
             "the best of the eight was taken",
         ),
         Outcome("... its 95th percentile", 100 * _p95(theirs), "%", None, "the same boards"),
+        *_limited_outcomes(boards),
+    )
+
+
+def _limited_outcomes(boards: Sequence[tuple[CappedWork, int]]) -> Iterator[Outcome]:
+    """How well a limit of the slowdown is kept, and what that costs."""
+    trials = [_limited(work, seed) for work, seed in boards]
+    over = statistics.mean(slowdown > SLOWDOWN for slowdown, _ in trials)
+    named = f"energy within {SLOWDOWN:.0%} slowdown".replace("%", " %")
+    told = f"{named}; worst {max(slowdown for slowdown, _ in trials):.2%}; the same boards"
+    yield Outcome("... choices beyond a limit of the slowdown", 100 * over, "%", 5.0, told)
+    regrets = [trial.regret for _, trial in trials]
+    told = f"over the least that keeps the limit; {_text([trial for _, trial in trials])}"
+    yield Outcome(
+        "... mean regret of energy under it", 100 * statistics.mean(regrets), "%", 3.0, told
     )
 
 
@@ -174,6 +192,29 @@ def _ours(work: CappedWork, seed: int) -> Trial:
             gpu.step, gpu.device, "ed2p", limiter=gpu.limiter(), session=session
         )
     return Trial(_regret(work, found.chosen), found.duration_s)
+
+
+def _limited(work: CappedWork, seed: int) -> tuple[float, Trial]:
+    """The true slowdown of the choice, and by how much its energy is above the least allowed."""
+    gpu = _gpu(work, seed)
+    with Session([gpu.profiler()], clock=gpu.clock) as session:
+        found = optimise_power_cap(
+            gpu.step,
+            gpu.device,
+            f"energy within {100 * SLOWDOWN:g} % slowdown",
+            limiter=gpu.limiter(),
+            session=session,
+            settings=SearchSettings(seed=seed),
+        )
+    original_s, _ = work.at(work.high_w)
+    allowed = [
+        cap
+        for cap in np.arange(work.low_w, work.high_w + 1)
+        if work.at(cap)[0] <= original_s * (1 + SLOWDOWN)
+    ]
+    best = min(work.joules(cap) for cap in allowed)
+    slowdown = work.at(found.chosen)[0] / original_s - 1
+    return slowdown, Trial(work.joules(found.chosen) / best - 1, found.duration_s)
 
 
 def _theirs(work: CappedWork, seed: int) -> Trial:

@@ -12,7 +12,7 @@ from greenai_core import registry
 from greenai_core.errors import GreenAIError
 from greenai_core.export import Exporter
 from greenai_core.grading import Grader
-from greenai_core.limiter import PowerLimiter
+from greenai_core.limiter import Limiter
 from greenai_core.model import DLLibrary
 from greenai_core.model_factory import available
 from greenai_core.profiler import Profiler
@@ -22,7 +22,7 @@ from . import options, output
 CONTRACTS: Mapping[str, type] = {
     "greenai.models": DLLibrary,
     "greenai.profilers": Profiler,
-    "greenai.limiters": PowerLimiter,
+    "greenai.limiters": Limiter,
     "greenai.graders": Grader,
     "greenai.exporters": Exporter,
 }

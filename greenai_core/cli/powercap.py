@@ -61,13 +61,14 @@ command.add_command(optimise)
 @options.json_flag
 def show(as_json: bool) -> None:
     """What every device is limited to, and what waits to be given back."""
-    from greenai_core.power_caps import leftover
+    from greenai_core.power_caps import damaged, leftover
 
     settings, reasons = _everything()
-    waiting = leftover()
+    waiting, broken = leftover(), damaged()
     if as_json:
         rows = [{"limiter": name, **_row(setting)} for name, setting in settings]
-        output.emit_json({"limits": rows, "unavailable": reasons, "on_record": waiting})
+        told = {"on_record": waiting, "damaged": broken}
+        output.emit_json({"limits": rows, "unavailable": reasons, **told})
         return
     if settings:
         headers = ["device", "limiter", "now", "default", "range", "settable"]
@@ -80,6 +81,8 @@ def show(as_json: bool) -> None:
             f"greenai: {record.device} had {had} before greenai changed it: "
             "`greenai powercap restore` gives it back"
         )
+    for text in broken:
+        output.complain(text)
     if not settings:
         output.emit("no device here has a limit that can be set")
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenai_core.errors import ConfigError, PowerCapForbidden
+from greenai_core.errors import ConfigError, GreenAIError, PowerCapForbidden
 
 from . import exit_codes, options, output, sensors
 from .child import CannotStartError
-from .figures import percent
-from .places import check_file
+from .powercap_report import CapReport, settings_of
 from .powercap_work import FollowedCommand, RepeatedCommand
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from greenai_core.cap_results import CapProbe, CapRatio, CapResult
-    from greenai_core.cap_search import SearchSettings
-
-SETTLE_S, SETTLE_SHARE = 0.5, 0.2
+    from greenai_core.cap_results import CapProbe, CapResult
 
 
 @click.command(
@@ -70,9 +64,9 @@ SETTLE_S, SETTLE_SHARE = 0.5, 0.2
     "--limiter", metavar="NAME", default="auto", show_default=True, help="See `powercap set`."
 )
 @click.option("--shared", is_flag=True, help="Also where other processes use the device.")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write every probe there, as CSV.")
-@click.option("--picture", metavar="FILE.svg", help="Draw the curves there.")
-@click.option("--out", metavar="FILE.json", help="Write the result there, as JSON.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write every probe there too, as CSV.")
+@click.option("--picture", metavar="FILE", help="Draw the curves there too: .svg, or .png.")
+@options.out_option
 @options.sensor_options
 @options.json_flag
 def optimise(program: tuple[str, ...], as_json: bool, **flags: Any) -> None:
@@ -88,6 +82,9 @@ def optimise(program: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     that matters: it is run some 150 times. With --steps it is run once, and
     goes on under the best cap until it ends.
 
+    The folder of --out gets report.json, probes.csv and curves.svg; Ctrl-C keeps
+    what was measured. `greenai report` makes a page of it.
+
     \b
     Examples:
       sudo greenai powercap optimise -- python infer_once.py
@@ -98,32 +95,29 @@ def optimise(program: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     from greenai_core.cap_objectives import parse_objective
 
     parse_objective(flags["objective"])
-    places = {flag: check_file(flags[flag], name) for flag, name in FILES if flags[flag]}
+    report = CapReport(program, flags)
     devices = list(flags["gpus"]) or [0]
     progress = Progress()
     progress.begin("caps")
     work = _work(program, flags["pattern"])
     probes: list[CapProbe] = []
     try:
-        found = _search(work, devices, flags, progress, probes)
+        found = _search(work, devices, flags, progress, probes, report)
         progress.clear()
-        _deliver(found, program, flags, places, as_json)
+        report.deliver(found, as_json)
         if not found.complete:
             raise KeyboardInterrupt
         _finish(work, found, devices, flags)
     except PowerCapForbidden as error:
-        _dry_run(devices, flags["limiter"], error, as_json)
+        progress.clear()
+        _dry_run(devices, flags, error, report, as_json)
     except CannotStartError as error:
         output.complain(str(error))
         click.get_current_context().exit(error.code)
     finally:
         progress.clear()
-        _write_probes(places, probes)
         # Whatever became of the search: what somebody started is not killed half way.
         work.end()
-
-
-FILES = (("csv_file", "--csv"), ("picture", "--picture"), ("out", "--out"))
 
 
 def _work(program: tuple[str, ...], pattern: str | None) -> RepeatedCommand | FollowedCommand:
@@ -142,34 +136,38 @@ def _search(
     flags: dict[str, Any],
     progress: Progress,
     probes: list[CapProbe],
+    report: CapReport,
 ) -> CapResult:
     from greenai_core.cap_devices import opened
+    from greenai_core.cap_objectives import parse_objective
     from greenai_core.cap_optimise import optimise_power_cap
+    from greenai_core.cap_outcomes import cut_short
+    from greenai_core.cap_results import FAILED
 
-    settings = options.configuration(flags).settings
-    with opened(devices, flags["limiter"]) as (_, found):
+    with opened(devices, flags["limiter"]) as (knob, found):
         ids = [setting.device for setting in found]
-    with sensors.opened(settings) as session:
+    with sensors.opened(report.configured) as session:
         session.accelerators = [device for device in ids if device.startswith("gpu:")]
-        return optimise_power_cap(
-            work.step,
-            ids,
-            flags["objective"],
-            limiter=flags["limiter"],
-            session=session,
-            settings=_settings(flags["probe_s"], confirm=not flags["no_confirm"]),
-            shared=flags["shared"],
-            progress=progress,
-            told=probes.append,
-        )
-
-
-def _settings(probe_s: float, *, confirm: bool) -> SearchSettings:
-    from greenai_core.cap_search import SearchSettings
-
-    settle_s = min(SETTLE_S, SETTLE_SHARE * probe_s)
-    bare = SearchSettings(probe_s=probe_s, settle_s=settle_s)
-    return bare if confirm else dataclasses.replace(bare, quads=0)
+        report.sensors(session)
+        try:
+            return optimise_power_cap(
+                work.step,
+                ids,
+                flags["objective"],
+                limiter=flags["limiter"],
+                session=session,
+                settings=settings_of(flags),
+                shared=flags["shared"],
+                progress=progress,
+                told=probes.append,
+            )
+        except GreenAIError as error:
+            if probes:
+                progress.clear()
+                aim = parse_objective(flags["objective"])
+                known = knob, found, aim, probes, session.contains
+                report.keep(cut_short(*known, outcome=FAILED, reason=str(error)))
+            raise
 
 
 def _finish(
@@ -193,91 +191,24 @@ def _finish(
 
 
 def _dry_run(
-    devices: list[int | str], limiter: str, error: PowerCapForbidden, as_json: bool
-) -> None:
-    from greenai_core.cap_devices import opened
-    from greenai_core.cap_search import Range, grid
-
-    output.complain("nothing was changed: setting a limit needs root. This would be tried:")
-    with opened(devices, limiter) as (knob, settings):
-        lines = []
-        for one in settings:
-            original = one.high if one.current is None else one.current
-            for cap in grid(Range(one.low, original), None, 5):
-                lines.append(knob.limiter.by_hand(one.device, cap))
-    lines = lines or [error.by_hand]
-    if as_json:
-        output.emit_json({"by_hand": lines})
-    else:
-        output.emit("\n".join(lines))
-    click.get_current_context().exit(exit_codes.MEASUREMENT)
-
-
-def _write_probes(places: dict[str, Path], probes: list[CapProbe]) -> None:
-    from greenai_core.cap_picture import probes_csv
-
-    if "csv_file" in places and probes:
-        output.save(places["csv_file"], probes_csv(probes).encode())
-        output.note(f"greenai: probes written to {places['csv_file']}")
-
-
-def _deliver(
-    found: CapResult,
-    program: tuple[str, ...],
+    devices: list[int | str],
     flags: dict[str, Any],
-    places: dict[str, Path],
+    error: PowerCapForbidden,
+    report: CapReport,
     as_json: bool,
 ) -> None:
-    from greenai_core.cap_picture import picture
-    from greenai_core.environment import describe
+    from greenai_core.cap_devices import opened
+    from greenai_core.cap_objectives import parse_objective
+    from greenai_core.cap_outcomes import dry_run
 
-    document = {
-        "schema_version": found.schema_version,
-        "kind": "powercap",
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "environment": describe(),
-        "command": list(program),
-        "steps": flags["pattern"],
-        "result": found,
-    }
-    if "picture" in places:
-        output.save(places["picture"], picture(found).encode())
-        output.note(f"greenai: picture written to {places['picture']}")
-    if "out" in places:
-        output.save(places["out"], output.json_bytes(document))
-        output.note(f"greenai: result written to {places['out']}")
-    for text in found.warnings:
-        output.warn(text)
+    output.complain("nothing was changed: setting a limit needs root. This would be tried:")
+    with opened(devices, flags["limiter"]) as (knob, found):
+        caps = settings_of(flags).grid
+        made = dry_run(knob, found, parse_objective(flags["objective"]), caps, str(error))
+    if not made.by_hand:
+        made = dataclasses.replace(made, by_hand=tuple(filter(None, [error.by_hand])))
     if as_json:
-        output.emit_json(document)
+        report.planned(made)
     else:
-        output.emit(text_of(found))
-
-
-def text_of(found: CapResult) -> str:
-    """The result, for people."""
-    unit = found.unit
-    rows = [
-        [f"{p.cap:g} {unit}", p.role, f"{p.seconds_s:.4g} s", f"{p.power_w:.4g} W",
-         f"{p.energy_j:.4g} J"]
-        for p in found.probes
-    ]  # fmt: skip
-    lines = [
-        output.table(["cap", "probe", "time of a step", "power", "energy"], rows, right=(2, 3, 4)),
-        "",
-        output.heading(f"{found.chosen:g} {unit}" + (", as it was" if found.kept_original else "")),
-        output.paragraph(found.reason, "  "),
-    ]
-    if found.saving is not None and found.slowdown is not None and found.candidate is not None:
-        which = f"{found.candidate:g} {unit} against {found.original:g} {unit}"
-        lines += [
-            f"  {which}:",
-            f"  energy saved  {_share(found.saving)}",
-            f"  slower by     {_share(found.slowdown)}",
-        ]
-    lines.append(f"  energies contain {', '.join(found.contains)}")
-    return "\n".join(lines)
-
-
-def _share(ratio: CapRatio) -> str:
-    return f"{percent(ratio.value)} ({percent(ratio.low)} to {percent(ratio.high)})"
+        output.emit("\n".join(made.by_hand))
+    click.get_current_context().exit(exit_codes.MEASUREMENT)

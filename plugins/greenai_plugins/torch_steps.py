@@ -80,7 +80,8 @@ def inference_step(model: Any, dataloader: Iterable[Any], *, device: Any = None)
         place = _place(model, device)
 
         def step() -> None:
-            with torch.inference_mode():
+            # Not inference_mode: what the model keeps of such a pass could not be trained with.
+            with torch.no_grad():
                 _outputs(model, _moved(next(batches), place))
             _wait(torch)
 
@@ -96,26 +97,64 @@ def _given_back(model: Any, optimizer: Any, dataloader: Iterable[Any]) -> Iterat
             "DataLoader, or a list of batches"
         )
     with as_given(model, optimizer, dataloader):
-        batches = _endless(dataloader)
+        batches = _endless(_fresh(dataloader))
         with contextlib.closing(batches):
             yield batches
 
 
 @contextlib.contextmanager
-def as_given(model: Any, optimizer: Any = None, dataloader: Any = None) -> Iterator[None]:
+def as_given(
+    model: Any, optimizer: Any = None, dataloader: Any = None, *others: Any
+) -> Iterator[None]:
     """Whatever is done meanwhile, afterwards all of them are, bit for bit, as they were.
+
+    For steps of one's own, with a gradient scaler, say::
+
+        with as_given(model, optimizer, loader, scaler, scheduler):
+            found = optimise_power_cap(step)
 
     Args:
         model: a ``torch.nn.Module``: its parameters, gradients, buffers and modes.
         optimizer: of it, or None.
         dataloader: whose generators of random numbers, beside the global ones, are put back.
+        others: what has ``state_dict`` and ``load_state_dict``.
+
+    Raises:
+        ConfigError: the model has parameters that its first batch will make.
     """
+    _check_made(model)
     with contextlib.ExitStack() as stack:
         stack.callback(_random_numbers(dataloader))
         stack.callback(_weights(model))
         if optimizer is not None:
             stack.callback(_optimiser(optimizer))
+        for one in others:
+            stack.callback(one.load_state_dict, copy.deepcopy(one.state_dict()))
         yield
+
+
+def _check_made(model: Any) -> None:
+    from torch.nn.parameter import is_lazy
+
+    lazy = [
+        name
+        for named in (model.named_parameters(), model.named_buffers())
+        for name, tensor in named
+        if is_lazy(tensor)
+    ]
+    if lazy:
+        raise ConfigError(
+            f"{', '.join(lazy)} of the model will only be made by its first batch, and could not "
+            "be given back as it is. Let the model see one batch first"
+        )
+
+
+def _fresh(dataloader: Any) -> Any:
+    """A loader with workers of its own: those that persist would have drawn other numbers."""
+    if getattr(dataloader, "persistent_workers", False):
+        dataloader = copy.copy(dataloader)
+        dataloader._iterator = None
+    return dataloader
 
 
 def _endless(dataloader: Iterable[Any]) -> Any:
@@ -145,9 +184,9 @@ def _weights(model: Any) -> Callable[[], None]:
     buffers = [
         (module, name, buffer, _copied(buffer))
         for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
+        for name, buffer in module._buffers.items()
     ]
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training, set(module._buffers.keys())) for module in model.modules()]
 
     def put_back() -> None:
         for parameter, content, grad, grad_content in parameters:
@@ -156,10 +195,13 @@ def _weights(model: Any) -> Callable[[], None]:
                 grad.data.copy_(grad_content)
             parameter.grad = grad
         for module, name, buffer, content in buffers:
-            buffer.data.copy_(content)
+            if buffer is not None:
+                buffer.data.copy_(content)
             module._buffers[name] = buffer  # code may have put another tensor there
-        for module, training in modes:
+        for module, training, names in modes:
             module.training = training
+            for name in set(module._buffers.keys()) - names:
+                del module._buffers[name]
 
     return put_back
 
@@ -169,7 +211,7 @@ def _optimiser(optimizer: Any) -> Callable[[], None]:
 
     Not by ``load_state_dict``, which casts the state to the type of the parameters.
     """
-    state = {key: copy.deepcopy(value) for key, value in optimizer.state.items()}
+    state = {key: _remembered(value) for key, value in optimizer.state.items()}
     groups = [
         {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups
@@ -177,13 +219,33 @@ def _optimiser(optimizer: Any) -> Callable[[], None]:
 
     def put_back() -> None:
         optimizer.state.clear()
-        optimizer.state.update(state)
+        optimizer.state.update({key: again() for key, again in state.items()})
         for group, before in zip(optimizer.param_groups, groups, strict=True):
             for key in set(group) - set(before) - {"params"}:
                 del group[key]
             group.update(before)
 
     return put_back
+
+
+def _remembered(value: Any) -> Callable[[], Any]:
+    """Remember a tensor, or what holds tensors; what gives it back: the same tensors."""
+    if hasattr(value, "detach"):
+        content = _copied(value)
+
+        def tensor() -> Any:
+            value.data.copy_(content)
+            return value
+
+        return tensor
+    if isinstance(value, dict):
+        items = {key: _remembered(one) for key, one in value.items()}
+        return lambda: type(value)((key, again()) for key, again in items.items())
+    if type(value) in (list, tuple):
+        kept = [_remembered(one) for one in value]
+        return lambda: type(value)(again() for again in kept)
+    plain = copy.deepcopy(value)
+    return lambda: plain
 
 
 def _random_numbers(dataloader: Any) -> Callable[[], None]:

@@ -185,6 +185,14 @@ def test_json_is_utf8_whatever_the_locale(spawn, tiny):
     assert json.loads(out.decode("utf-8"))[0]["path"] == name
 
 
+def test_no_shipped_plugin_is_broken(greenai):
+    listed = json.loads(greenai("plugins", "--json").out)
+    plugins = listed["plugins"] if isinstance(listed, dict) else listed
+    shipped = [plugin for plugin in plugins if plugin["distribution"] == "greenai-core"]
+    assert len(shipped) > 20
+    assert [plugin for plugin in shipped if plugin["state"] == "broken"] == []
+
+
 def test_no_colour_unless_stdout_is_a_terminal(greenai):
     assert "\x1b" not in greenai("plugins").out
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from greenai_core import (
     PowerCapError,
     PowerCapForbidden,
+    PowerLimit,
     power_cap,
     reset_power_cap,
     restore_power_caps,
     set_power_cap,
 )
 from greenai_core.proc_files import descendants
+from greenai_core.testing import SimulatedLimiter
 from greenai_core.testing.nvml_board import SimulatedBoard
 
 BOARD = SimulatedBoard(low_w=100.0, default_w=400.0, high_w=500.0)
@@ -518,3 +522,127 @@ def test_a_watchdog_that_was_stopped_restores_when_it_goes_on(machine, holder, u
     assert simulator.limit_w(0) == 250.0
     os.kill(watchdog, signal.SIGCONT)
     until(lambda: simulator.limit_w(0) == 400.0, 2.0)
+
+
+class Interrupted(SimulatedLimiter):
+    """Somebody presses Ctrl-C, or the limiter fails, while the first of two limits is restored."""
+
+    def __init__(self, error):
+        limits = [
+            PowerLimit(f"gpu:GPU-{n}", 400.0, 400.0, 100.0, 400.0, settable=True) for n in (0, 1)
+        ]
+        super().__init__(limits=limits)
+        self.error = error
+        self.armed = False
+
+    def restore(self, device, watts, also):
+        armed, self.armed = self.armed, False
+        if armed:
+            raise self.error
+        super().restore(device, watts, also)
+
+
+def test_ctrl_c_while_limits_are_restored_does_not_keep_them_from_it(folder):
+    limiter = Interrupted(KeyboardInterrupt())
+    with (
+        pytest.raises(KeyboardInterrupt),
+        power_cap(["gpu:GPU-0", "gpu:GPU-1"], 250, limiter=limiter, folder=folder),
+    ):
+        limiter.armed = True
+    limiter.open()
+    assert [limit.current_w for limit in limiter.limits()] == [400.0, 400.0]
+    assert records(folder) == []
+    with power_cap("gpu:GPU-0", 250, limiter=Interrupted(None), folder=folder):
+        pass  # the lock is free
+
+
+def test_a_limiter_that_fails_in_its_own_way_does_not_keep_the_others_capped(folder):
+    limiter = Interrupted(RuntimeError("a bug"))
+    with (
+        pytest.raises(PowerCapError, match=r"GPU-0 could not .*: a bug.*on record"),
+        power_cap(["gpu:GPU-0", "gpu:GPU-1"], 250, limiter=limiter, folder=folder),
+    ):
+        limiter.armed = True
+    limiter.open()
+    assert [limit.current_w for limit in limiter.limits()] == [250.0, 400.0]
+    assert len(records(folder)) == 1
+
+
+def test_permission_that_is_lost_meanwhile_is_an_error_and_the_limit_stays_on_record(
+    machine, folder
+):
+    simulator = machine()
+    with (
+        pytest.raises(PowerCapError, match=r"could not be given back.*needs root"),
+        power_cap(0, 250),
+    ):
+        simulator.forbid(0)
+    assert simulator.limit_w(0) == 250.0
+    assert len(records(folder)) == 1
+
+
+def test_a_block_in_a_generator_ends_with_it(machine):
+    simulator = machine()
+
+    def capped():
+        with power_cap(0, 250):
+            yield simulator.limit_w(0)
+
+    work = capped()
+    assert next(work) == 250.0
+    work.close()
+    assert simulator.limit_w(0) == 400.0
+
+
+def test_a_generator_that_is_never_finished_ends_with_its_program(machine):
+    simulator = machine()
+    code = (
+        "from greenai_core import power_cap\n"
+        "def capped():\n"
+        "    with power_cap(0, 250) as (cap,): yield cap.value\n"
+        "work = capped()\nprint(next(work))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "250.0\n", done.stderr
+    assert simulator.limit_w(0) == 400.0
+
+
+def test_a_block_in_a_thread(machine):
+    simulator = machine()
+    seen = []
+
+    def work():
+        with power_cap(0, 250):
+            seen.append(simulator.limit_w(0))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [250.0]
+    assert simulator.limit_w(0) == 400.0
+
+
+def test_a_thread_that_outlives_the_main_one_gives_the_limit_back(machine):
+    simulator = machine()
+    code = (
+        "import threading, time\nfrom greenai_core import power_cap\n"
+        "on = threading.Event()\n"
+        "def work():\n"
+        "    with power_cap(0, 250): on.set(); time.sleep(60)\n"
+        "threading.Thread(target=work, daemon=True).start()\non.wait()\nprint('on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "on\n", done.stderr
+    assert simulator.limit_w(0) == 400.0
+
+
+def test_a_spawned_child_neither_holds_the_cap_nor_ends_it(machine):
+    simulator = machine()
+    with power_cap(0, 250):
+        subprocess.run([sys.executable, "-c", "import greenai_core"], check=True, close_fds=False)
+        context = multiprocessing.get_context("spawn")
+        child = context.Process(target=os.getpid)
+        child.start()
+        child.join()
+        assert simulator.limit_w(0) == 250.0
+    assert simulator.limit_w(0) == 400.0

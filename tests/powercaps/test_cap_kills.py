@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from greenai_core import power_cap
+from greenai_core import PowerCapError, power_cap
 from greenai_core.testing.nvml_board import SimulatedBoard
 
 BOARD = SimulatedBoard(low_w=100.0, default_w=400.0, high_w=500.0)
@@ -70,3 +70,43 @@ def test_killed_at_random_instants_every_limit_is_restored(machine, kills):
     assert failed == 0
     assert longest < WITHIN_S
     assert under_cap >= kills // 8, "nearly all were killed before they had set a cap"
+
+
+def competing(watts: float, state: str) -> int:
+    """Fork a program that caps the first board again and again as soon as it is free; its PID."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.environ["XDG_STATE_HOME"] = state
+        while True:
+            try:
+                with power_cap(0, watts):
+                    time.sleep(0.2)
+            except PowerCapError:
+                time.sleep(0.01)  # the other one has it
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize("users", [1, 2])
+def test_two_that_compete_for_a_board_and_are_killed_leave_it_as_it_was(machine, tmp_path, users):
+    """Never is the cap of one taken for what the other had found."""
+    simulator = machine(BOARD)
+    draw = random.Random(users)
+    for _ in range(2):
+        pids = [competing(w, str(tmp_path / str(n % users))) for n, w in enumerate((250.0, 200.0))]
+        begins = time.monotonic()
+        while simulator.limit_w(0) == 400.0 and time.monotonic() < begins + 60:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0.0, 0.3))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        killed = time.monotonic()
+        while simulator.limit_w(0) != 400.0 and time.monotonic() < killed + WITHIN_S:
+            time.sleep(0.001)
+        with power_cap(0, 300.0):  # the lock is free once nobody restores any more
+            assert simulator.limit_w(0) == 300.0
+        assert simulator.limit_w(0) == 400.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 
@@ -21,7 +22,10 @@ from greenai_core import (
 )
 from greenai_core.cap_curves import fitted, isotonic, pchip
 from greenai_core.cap_objectives import parse_objective
-from greenai_core.cap_results import CapResult
+from greenai_core.cap_probing import Confirmed
+from greenai_core.cap_refining import next_cap
+from greenai_core.cap_results import CapProbe, CapRatio, CapResult
+from greenai_core.cap_search import Range, undrifted
 from greenai_core.report_files import from_json
 from greenai_core.testing import CappedGpu, CappedWork, VirtualClock
 
@@ -127,8 +131,8 @@ def test_the_chosen_cap_is_nearly_the_best(objective, bound):
     gpu = CappedGpu(work, VirtualClock(), noise=0.01, drift=0.03, seed=3)
     found = optimised(gpu, objective, settings=SearchSettings(seed=1))
     best, score = truth(work, objective)
-    # The slowdown is known to 0.5 %, which is a tenth of what is allowed.
-    allowed = 1.12 if "slowdown" in objective else 1.02
+    # Of the slowdown that is allowed some is left, as it is known to half a percent only.
+    allowed = 1.05 if "slowdown" in objective else 1.02
     assert score(found.chosen) <= allowed * best
     assert gpu.cap == work.high_w
 
@@ -144,14 +148,15 @@ def test_saving_and_slowdown_hold_the_truth():
 
 
 def test_a_pilot_five_caps_and_two_more_in_random_order():
+    """And the original cap at both ends of the five, so that a drift shows."""
     orders = set()
     for seed in range(4):
         found = optimised(
             CappedGpu(WORK, VirtualClock()), "edp", settings=SearchSettings(seed=seed, quads=0)
         )
         roles = [probe.role for probe in found.probes]
-        assert roles == ["pilot", *["grid"] * 5, *["adaptive"] * 2]
-        assert found.probes[0].cap == WORK.high_w
+        assert roles == ["pilot", *["grid"] * 6, *["adaptive"] * 2]
+        assert [found.probes[i].cap for i in (0, 1, 6)] == [WORK.high_w] * 3
         orders.add(tuple(probe.cap for probe in found.probes[1:6]))
     assert len(orders) > 1
     assert len({tuple(sorted(order)) for order in orders}) == 1
@@ -173,10 +178,10 @@ def test_where_no_cap_binds_the_search_ends_after_the_pilot():
     assert "draws 50 W, less than the lowest cap of 100 W" in found.reason
 
 
-def test_where_no_cap_can_save_the_search_ends_after_five():
+def test_where_no_cap_can_save_the_search_ends_after_the_first_round():
     work = CappedWork(bound=1.0, exponent=1.5)
     found = optimised(CappedGpu(work, VirtualClock()), "ed2p")
-    assert len(found.probes) == 6
+    assert len(found.probes) == 7
     assert found.kept_original
     assert found.quads == ()
     assert "no cap can save" in found.reason
@@ -195,12 +200,118 @@ def test_a_saving_within_the_noise_keeps_the_original():
     assert kept >= 4
 
 
-def test_a_slowdown_beyond_the_limit_is_not_chosen():
+@pytest.mark.parametrize("seed", range(4))
+def test_a_chosen_cap_is_shown_to_keep_the_limit_of_the_slowdown_and_nearly_uses_it(seed):
+    """By the end of the interval, not its middle. Two hundred draws are in the benchmarks."""
+    work = CappedWork(bound=0.5)
+    gpu = CappedGpu(work, VirtualClock(), noise=0.02, drift=0.04, seed=seed)
+    found = optimised(gpu, "energy within 5 % slowdown", settings=SearchSettings(seed=seed))
+    slowdown = work.at(found.chosen)[0] / work.at(work.high_w)[0] - 1
+    assert found.slowdown.high <= 0.05
+    assert 0.03 < slowdown <= 0.05
+    best, score = truth(work, "energy within 5 % slowdown")
+    assert score(found.chosen) <= 1.05 * best
+
+
+def test_where_no_cap_can_be_shown_to_keep_the_limit_none_is_chosen():
+    gpu = CappedGpu(WORK, VirtualClock(), noise=0.3, seed=3)
+    found = optimised(gpu, "energy within 4 % slowdown", settings=SearchSettings(seed=3))
+    assert found.kept_original
+    assert found.slowdown.high > 0.04
+    assert "could not be shown to keep the limit" in found.reason
+
+
+def ratio(value, half):
+    return CapRatio(value, value - half, value + half)
+
+
+@pytest.mark.parametrize(
+    ("time", "held"),
+    [(ratio(1.045, 0.004), True), (ratio(1.045, 0.006), False), (ratio(1.06, 0.001), False)],
+)
+def test_a_limit_is_kept_where_the_whole_interval_keeps_it(time, held):
+    sure = Confirmed(ratio(0.8, 0.01), time, ratio(0.8, 0.01))
+    assert sure.holds(parse_objective("energy within 5 % slowdown")) == held
+    assert sure.holds(parse_objective("energy"))
+
+
+def next_after(*tried, objective="energy within 5 % slowdown"):
+    """Which cap comes after some, whose times are given, with the curves of ``WORK``."""
+    caps = np.linspace(100.0, 400.0, 25)
+    seconds, watts = zip(*(WORK.at(cap) for cap in caps), strict=True)
+    curves = fitted(caps, seconds, watts)
+    said = [(cap, Confirmed(ratio(0.9, 0.01), time, ratio(0.9, 0.01))) for cap, time in tried]
+    return next_cap(curves, Range(100.0, 400.0), parse_objective(objective), said, 0.01)
+
+
+def slowdown(cap):
+    return WORK.at(cap)[0] / WORK.at(400.0)[0]
+
+
+def test_after_a_cap_that_is_too_slow_a_higher_one_is_tried_and_keeps_a_margin():
+    cap = next_after((330.0, ratio(slowdown(330.0), 0.002)))
+    assert slowdown(330.0) > 1.05
+    assert 1.04 < slowdown(cap) < 1.05 - 0.002
+
+
+def test_after_a_cap_that_leaves_much_of_the_limit_a_lower_one_is_tried():
+    cap = next_after((380.0, ratio(slowdown(380.0), 0.002)))
+    assert 1.04 < slowdown(cap) < 1.05 - 0.002
+
+
+def test_what_was_confirmed_moves_the_curves():
+    """Slower than the probes had it: the next cap is higher than that of the curves."""
+    slower = ratio(1 + 1.3 * (slowdown(350.0) - 1), 0.002)
+    assert next_after((350.0, slower)) > next_after((330.0, ratio(slowdown(330.0), 0.002)))
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        [(346.0, ratio(1.045, 0.003))],  # next to nothing is left
+        [(330.0, ratio(1.07, 0.06))],  # known so badly that no cap would be shown to keep it
+        [(cap, ratio(1.06, 0.002)) for cap in (340.0, 350.0, 360.0)],  # time enough was spent
+    ],
+)
+def test_no_further_cap_is_tried_where_that_is_not_worth_it(tried):
+    assert next_after(*tried) is None
+    assert next_after(*tried, objective="energy") is None
+
+
+@pytest.mark.parametrize(("change", "over_s"), [(1.0, 20.0), (0.3, 10.0), (-0.2, 30.0)])
+def test_work_that_gets_faster_or_slower_while_it_warms_up_does_not_mislead(change, over_s):
+    """Steps of twice the length at first: caps that were tried later seemed to be faster."""
+    base = CappedWork(static_w=90, dynamic_w=250, bound=0.4)
+    best, score = truth(base, "ed2p")
     for seed in range(3):
-        gpu = CappedGpu(WORK, VirtualClock(), noise=0.02, seed=seed)
-        found = optimised(gpu, "energy within 3 % slowdown", settings=SearchSettings(seed=seed))
-        slowdown = WORK.at(found.chosen)[0] / WORK.at(WORK.high_w)[0] - 1
-        assert slowdown < 0.035
+        gpu = CappedGpu(base, VirtualClock(), noise=0.01, seed=seed)
+
+        def step(gpu=gpu):
+            factor = 1 + change * np.exp(-gpu.clock.now() / over_s)
+            gpu.work = dataclasses.replace(base, step_s=base.step_s * factor)
+            gpu.step()
+
+        with Session([gpu.profiler()], clock=gpu.clock) as session:
+            found = optimise_power_cap(
+                step,
+                gpu.device,
+                limiter=gpu.limiter(),
+                session=session,
+                settings=SearchSettings(seed=seed),
+            )
+        assert score(found.chosen) < 1.02 * best
+
+
+def test_a_line_in_time_drops_out_of_the_probes():
+    times = (0.0, 3.0, 6.0, 9.0)
+    probes = [
+        CapProbe(cap, cap, start, 2.0, 1, None, None, None, "grid")
+        for cap, start in zip((400.0, 100.0, 250.0, 400.0), times, strict=True)
+    ]
+    truths = (1.0, 3.0, 2.0, 1.0)
+    drifting = [value * 1.01**time for value, time in zip(truths, times, strict=True)]
+    found = np.array(undrifted(probes, drifting))
+    np.testing.assert_allclose(found / found[0], truths)
 
 
 def test_the_old_cap_is_back_after_an_error_in_the_step():
@@ -233,7 +344,7 @@ def test_ctrl_c_during_the_confirmation_keeps_what_is_known_and_the_original():
     with Session([gpu.profiler()], clock=gpu.clock) as session:
         found = optimise_power_cap(step, gpu.device, "edp", limiter=gpu.limiter(), session=session)
     assert not found.complete
-    assert len(found.probes) == 8
+    assert len(found.probes) == 9
     assert gpu.cap == 400.0
 
 

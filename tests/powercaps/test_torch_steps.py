@@ -13,7 +13,7 @@ from greenai_core.testing import CappedGpu, CappedWork, VirtualClock
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
-from greenai_plugins.torch_steps import inference_step, training_step  # noqa: E402  # needs torch
+from greenai_plugins.torch_steps import as_given, inference_step, training_step  # noqa: E402  # needs torch
 
 OPTIMISERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
@@ -221,3 +221,121 @@ def test_the_search_takes_such_a_step(monkeypatch, tmp_path):
         )
     assert not found.kept_original
     assert everything(model, optimizer) == before
+
+
+def test_lbfgs_state_of_lists_comes_back():
+    """Its state holds lists of tensors, and numbers."""
+    model = torch.nn.Linear(6, 3)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+    inputs, targets = next(iter(loader()))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    before = repr(optimizer.state_dict())
+    tensors = [id(one) for one in optimizer.state[optimizer._params[0]]["old_dirs"]]
+    with as_given(model, optimizer):
+        for _ in range(3):
+            optimizer.step(closure)
+        assert repr(optimizer.state_dict()) != before
+    assert repr(optimizer.state_dict()) == before
+    assert [id(one) for one in optimizer.state[optimizer._params[0]]["old_dirs"]] == tensors
+
+
+def test_a_scheduler_and_a_scaler_come_back_too():
+    model = network()
+    optimizer = OPTIMISERS["adam"](model.parameters())
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+    batches = list(loader())
+    before = everything(model, optimizer), scheduler.state_dict(), scaler.state_dict()
+    with as_given(model, optimizer, None, scheduler, scaler):
+        for inputs, targets in batches:
+            optimizer.zero_grad()
+            scaler.scale(torch.nn.functional.cross_entropy(model(inputs), targets)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+        assert scaler.state_dict() != before[2]
+    assert (everything(model, optimizer), scheduler.state_dict(), scaler.state_dict()) == before
+
+
+def test_buffers_that_the_steps_make_are_gone_afterwards():
+    class Keeping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(6, 3)
+            self.register_buffer("empty", None)
+
+        def forward(self, x):
+            self.register_buffer("made", x.mean(0))
+            self.empty = x.mean(1)
+            self.kept = x.sum(0)
+            return self.layer(x) * self.kept.sum()
+
+    model = Keeping()
+    with inference_step(model, loader()) as step:
+        step()
+        assert set(dict(model.named_buffers())) == {"made", "empty"}
+    assert dict(model.named_buffers()) == {}
+    assert model.empty is None
+    assert not model.kept.is_inference(), "training could not go on with it"
+
+
+def test_parameters_that_the_first_batch_makes_are_refused():
+    model = torch.nn.Sequential(torch.nn.LazyLinear(3))
+    with (
+        pytest.raises(ConfigError, match=r"0.weight, 0.bias of the model"),
+        inference_step(model, loader()),
+    ):
+        pass
+
+
+def test_sparse_gradients_come_back():
+    model = torch.nn.Embedding(5, 2, sparse=True)
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    model(torch.tensor([1, 3])).sum().backward()
+    grad = model.weight.grad.to_dense().clone()
+    weights = model.weight.detach().clone()
+    batches = [(torch.tensor([0, 1]), torch.zeros(2, 2))]
+    with training_step(model, batches, torch.nn.functional.mse_loss, optimizer) as step:
+        step()
+    assert torch.equal(model.weight, weights)
+    assert torch.equal(model.weight.grad.to_dense(), grad)
+
+
+class Drawing(torch.utils.data.Dataset):
+    """Each item is what its worker draws next."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.rand(6), index % 3
+
+
+def test_workers_that_persist_draw_the_same_numbers_as_without_the_search():
+    outcomes = []
+    for searched in (False, True):
+        torch.manual_seed(5)
+        batches = torch.utils.data.DataLoader(Drawing(), 2, num_workers=1, persistent_workers=True)
+        drawn = [next(iter(batches))[0]]
+        if searched:
+            with inference_step(network_without_seed(), batches) as step:
+                for _ in range(3):
+                    step()
+        drawn += [inputs for inputs, _ in batches]
+        outcomes.append(torch.stack(drawn))
+        del batches
+    assert torch.equal(*outcomes)
+
+
+def network_without_seed():
+    state = torch.get_rng_state()
+    made = torch.nn.Linear(6, 3)
+    torch.set_rng_state(state)
+    return made

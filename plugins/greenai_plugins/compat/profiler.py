@@ -192,5 +192,7 @@ def _steps(
 
 
 def _row(probe: Any) -> list[str]:
-    ed2p = probe.energy_j * probe.seconds_s**2
-    return [cell(x) for x in (probe.cap, probe.seconds_s, probe.power_w, probe.energy_j, ed2p)]
+    seconds, watts, joules = (
+        figure.value for figure in (probe.seconds_s, probe.power_w, probe.energy_j)
+    )
+    return [cell(x) for x in (probe.cap, seconds, watts, joules, joules * seconds**2)]
