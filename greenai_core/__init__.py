@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from .calibration_files import stored_calibrations as stored_calibrations
     from .cap_guard import InForce as InForce
     from .cap_optimise import optimise_power_cap as optimise_power_cap
+    from .cap_results import CapConfirmation as CapConfirmation
+    from .cap_results import CappedDevice as CappedDevice
+    from .cap_results import CapPoint as CapPoint
+    from .cap_results import CapProbe as CapProbe
+    from .cap_results import CapRatio as CapRatio
     from .cap_results import CapResult as CapResult
     from .cap_search import SearchSettings as SearchSettings
     from .carbon import Cost as Cost
@@ -98,6 +103,7 @@ if TYPE_CHECKING:
     from .inputs import Normalisation as Normalisation
     from .inputs import Text as Text
     from .interleaved import ComparisonSettings as ComparisonSettings
+    from .layer_evaluation import LayersInterrupted as LayersInterrupted
     from .layer_results import LayerEnergy as LayerEnergy
     from .layer_results import LayersResult as LayersResult
     from .layer_window import WatchedCall as WatchedCall
@@ -215,6 +221,7 @@ _HOMES = {
         "CallTime", "LayeredTraining", "ProfiledLayered", "ProfiledPass", "RepeatableLayered",
         "TimedLayered",
     ),
+    "layer_evaluation": ("LayersInterrupted",),
     "layer_results": ("LayerEnergy", "LayersResult"),
     "layer_window": ("WatchedCall", "WatchedLoop", "layers_of_window"),
     "layers": ("LayerSettings",),
@@ -228,7 +235,9 @@ _HOMES = {
     "calibration_files": ("stored_calibrations",),
     "cap_guard": ("InForce",),
     "cap_optimise": ("optimise_power_cap",),
-    "cap_results": ("CapResult",),
+    "cap_results": (
+        "CapConfirmation", "CapPoint", "CapProbe", "CapRatio", "CapResult", "CappedDevice",
+    ),
     "cap_search": ("SearchSettings",),
     "carbon": (
         "Cost", "Emissions", "SoftwareCarbonIntensity", "embodied_share", "emissions",

@@ -87,6 +87,11 @@ def _check(reports: Sequence[tuple[str, Report]]) -> None:
                 f"{name} is itself a report of `greenai compare`: its ratios are in it. Reports of "
                 "bench and of train can be compared"
             )
+        if report.kind == "powercap":
+            raise ComparisonError(
+                f"{name} is a report of `greenai powercap optimise`, which compares caps: saving "
+                "and slowdown are in it. Reports of bench and of train can be compared"
+            )
         if report.kind not in ("bench", "train"):
             raise ComparisonError(
                 f"{name} is a report of `greenai {report.kind}`, which does not tell how its "

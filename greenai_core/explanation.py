@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from .budget import Budget, Term
+from .cap_checks import check_caps
+from .cap_results import CapProbe
 from .derivation import derived
 from .errors import SchemaError
+from .layer_checks import check_layers
+from .layer_results import LayerEnergy
 from .raw_files import read_raw
 from .repetitions import check_repetitions
 from .report_files import to_json
 from .results import (
+    CapResult,
     ChannelEnergy,
     ComparedModel,
     ComparisonResult,
@@ -92,7 +97,9 @@ class ExplainedResult:
         origin: ``raw`` where every figure was derived from raw readings,
             ``repetitions`` where from the blocks in the report, ``report`` where
             only the report's own sums could be checked, ``comparison`` where only
-            intervals against their error budgets.
+            intervals against their error budgets, ``layers`` where only sums of rows,
+            ``caps`` where what a search found was
+            derived again from its probes and its quads.
         figures: of the result.
         problems: figures that do not follow from what they should; empty is well.
         notes: what could not be looked at, and why.
@@ -124,10 +131,10 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
     raw: RawFile | None = getattr(result, "raw", None)
     again: Result | None = None
     if raw is None:
-        # Those of comparisons, studies and layers are never kept, so there is nothing to advise.
+        # Those of comparisons, studies, layers and caps are never kept: there is nothing to advise.
         if isinstance(result, StudyResult):
             notes.append("its figures are medians over runs: explain the report of a run beside it")
-        elif not isinstance(result, ComparisonResult | LayersResult):
+        elif not isinstance(result, CapResult | ComparisonResult | LayersResult):
             notes.append("no raw readings were kept; measure with --raw to keep them")
     elif not (folder / Path(raw.name).name).is_file():
         notes.append(f"the raw readings, {raw.name}, are not beside the report")
@@ -139,13 +146,8 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
             problems += differences(to_json(result), to_json(again), where)
         except (SchemaError, OSError) as error:
             problems.append(str(error))
-    origin = "raw" if again is not None else "report"
-    if again is None and isinstance(result, (InferenceResult, TrainingResult)):
-        checked = check_repetitions(result)
-        problems += [f"{where}.{text}" for text in checked]
-        origin = "report" if isinstance(result, TrainingResult) and result.epochs else "repetitions"
-    if isinstance(result, ComparisonResult):
-        origin = "comparison"
+    origin, checked = ("raw", []) if again is not None else _checked(result)
+    problems += [f"{where}.{text}" for text in checked]
     twins = {path: figure.value for path, _, figure in _figures(again, where)} if again else {}
     figures = []
     for path, name, figure in _figures(result, where):
@@ -158,11 +160,27 @@ def _explain(number: int, result: Result, folder: Path) -> ExplainedResult:
     )
 
 
+def _checked(result: Result) -> tuple[str, list[str]]:
+    """What follows from the report itself where there are no readings, and what does not."""
+    if isinstance(result, (InferenceResult, TrainingResult)):
+        by_epochs = isinstance(result, TrainingResult) and result.epochs
+        return "report" if by_epochs else "repetitions", check_repetitions(result)
+    if isinstance(result, ComparisonResult):
+        return "comparison", []
+    if isinstance(result, CapResult):
+        return "caps", check_caps(result)
+    if isinstance(result, LayersResult):
+        return "layers", check_layers(result)
+    return "report", []
+
+
 def _title(result: Result) -> str:
     if isinstance(result, ComparisonResult):
         return ", ".join(f"{one.label} {one.model.path}" for one in result.models)
     if isinstance(result, StudyResult):
         return result.name
+    if isinstance(result, CapResult):
+        return " ".join(result.command) or f"caps of {', '.join(result.devices)}"
     model = getattr(result, "model", None)
     command = getattr(result, "command", ())
     return model.path if model is not None else " ".join(command) or type(result).__name__
@@ -201,6 +219,10 @@ def _owner(value: Any, owner: str) -> str:
         return "own cost"
     if isinstance(value, ComparedModel):
         return value.label
+    if isinstance(value, CapProbe):
+        return f"cap {value.cap:g} ({value.role}):"
+    if isinstance(value, LayerEnergy):
+        return f"{value.name}:"
     return str(getattr(value, "id", owner))
 
 

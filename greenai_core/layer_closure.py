@@ -34,41 +34,56 @@ class Closure:
     u_parts: tuple[float, ...]
 
 
+def _weights(
+    free: Sequence[int], parts: Sequence[float], own: Sequence[float], common: Sequence[float]
+) -> dict[int, float]:
+    """What each takes of a residual, before that is scaled to one.
+
+    The covariance with the sum of all of them; the size where nothing is uncertain.
+    """
+    together = math.fsum(common[at] for at in free)
+    weights = {at: own[at] + common[at] * together for at in free}
+    if not any(weights.values()):
+        weights = {at: abs(parts[at]) for at in free}
+    return weights if any(weights.values()) else dict.fromkeys(free, 1.0)
+
+
 def _taken(
-    residual: float, parts: Sequence[float], u_parts: Sequence[float]
-) -> tuple[list[float], list[float]]:
-    """What each part takes of the residual, and its weight among those that are free to take.
+    residual: float, parts: Sequence[float], own: Sequence[float], common: Sequence[float]
+) -> tuple[list[float], list[float], list[float]]:
+    """What each part takes of the residual, its share, and what its variance loses by that.
 
     A part that would end below nothing ends at nothing, and the others take the rest.
     """
-    free = set(range(len(parts)))
-    taken, shares = [0.0] * len(parts), [0.0] * len(parts)
+    free = list(range(len(parts)))
+    taken, shares, known = ([0.0] * len(parts) for _ in range(3))
     left = residual
     while True:
-        weights = {at: u_parts[at] ** 2 for at in free}
-        if math.fsum(weights.values()) == 0.0:
-            weights = {at: abs(parts[at]) for at in free}
+        weights = _weights(free, parts, own, common)
         scale = math.fsum(weights.values())
-        if scale == 0.0:
-            weights, scale = dict.fromkeys(free, 1.0), float(len(free))
         below = [at for at in free if parts[at] + left * weights[at] / scale < 0]
         if not below or len(below) == len(free):
             for at in free:
                 shares[at] = weights[at] / scale
                 taken[at] = left * shares[at]
-            return taken, shares
+                known[at] = shares[at] * weights[at]
+            return taken, shares, known
         for at in below:
             taken[at] = -parts[at]
             left += parts[at]
-            free.remove(at)
+        free = [at for at in free if at not in below]
 
 
 def close(
-    whole: float, u_whole: float, parts: Sequence[float], u_parts: Sequence[float]
+    whole: float,
+    u_whole: float,
+    parts: Sequence[float],
+    u_parts: Sequence[float],
+    common: Sequence[float] | None = None,
 ) -> Closure:
-    """Spread what is left over by the variances of the parts.
+    """Spread what is left over by the covariances of the parts.
 
-    This is the least-squares adjustment of independent parts under the condition that they
+    This is the least-squares adjustment of the parts under the condition that they
     add up to the whole (Lira, *Evaluating the Measurement Uncertainty*, 2002, ch. 6); the
     whole keeps its value. What was added to a part is in its uncertainty, so that a residual
     that is no noise makes the figures wider and not merely different. Parts without any
@@ -80,20 +95,24 @@ def close(
         u_whole: standard uncertainty.
         parts: each measured by itself; at least one.
         u_parts: theirs.
+        common: what of each of these is one error of all parts together, such as a power
+            that is none of theirs; None for independent parts.
 
     Raises:
         ValueError: no parts, or not as many uncertainties.
     """
-    if not parts or len(parts) != len(u_parts):
+    common = [0.0] * len(parts) if common is None else common
+    if not parts or len(parts) != len(u_parts) or len(parts) != len(common):
         raise ValueError(f"{len(parts)} parts with {len(u_parts)} uncertainties")
     residual = whole - math.fsum(parts)
-    taken, shares = _taken(residual, parts, u_parts)
-    u_residual = math.sqrt(math.fsum(u * u for u in u_parts) + u_whole * u_whole)
+    own = [max(u * u - c * c, 0.0) for u, c in zip(u_parts, common, strict=True)]
+    taken, shares, known = _taken(residual, parts, own, common)
+    u_residual = math.sqrt(math.fsum(own) + math.fsum(common) ** 2 + u_whole * u_whole)
     # What an adjustment by least squares leaves: the part's own variance less what the
     # condition tells of it, its share of the variance of the whole, and what it took.
     u_closed = [
-        math.sqrt(u * u * (1.0 - share) + (share * u_whole) ** 2 + took**2)
-        for u, share, took in zip(u_parts, shares, taken, strict=True)
+        math.sqrt(max(u * u - told, 0.0) + (share * u_whole) ** 2 + took**2)
+        for u, told, share, took in zip(u_parts, known, shares, taken, strict=True)
     ]
     share_of_whole = residual / whole if whole else None
     return Closure(

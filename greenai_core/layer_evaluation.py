@@ -15,13 +15,17 @@ from .abilities import Layered, LayeredTraining
 from .arrays import samples
 from .batches import SHUFFLE_SEED, Wanted, ready
 from .blocks import Source
+from .budget import Term, scaled
 from .clock import Clock
 from .errors import ModelError, ModelInputError
+from .evaluation import MeasurementInterrupted
 from .inputs import InputOptions
-from .layer_results import LayersResult
+from .layer_results import TIME, LayersResult
 from .layers import LayerMeasurement, LayerSettings, Pass
+from .loop import LoopSettings
 from .model import DLLibrary
-from .results import Figure, ModelSummary
+from .results import Figure, InferenceResult, ModelSummary
+from .statistics import expanded
 from .training import Course
 
 INFERENCE = "inference"
@@ -29,6 +33,9 @@ TRAINING = "training"
 
 WHOLE_SHARE = 0.3
 """Of the progress: measuring the whole pass."""
+
+MOST_OF_REST = 0.65
+"""Of the progress: its layers."""
 
 AGAIN = 0.25
 """Of the longest time of measuring the pass: measuring it once more after its layers."""
@@ -39,6 +46,20 @@ normalise over a batch need several."""
 
 SEED = 0
 """Of synthetic targets: a step costs the same whatever they are."""
+
+
+class LayersInterrupted(KeyboardInterrupt):
+    """Ctrl-C or a signal ended the measurement of layers; what was measured is not lost.
+
+    Attributes:
+        result: of what there was by then; its warnings say so.
+    """
+
+    def __init__(self, result: LayersResult) -> None:
+        super().__init__("interrupted")
+        measured = sum(layer.method != TIME for layer in result.layers)
+        told = f"interrupted: the energy of {measured} layers had been measured"
+        self.result = replace(result, warnings=(*result.warnings, told))
 
 
 @dataclass(frozen=True)
@@ -109,34 +130,93 @@ def _pass(
 def _measured(
     library: DLLibrary, summary: ModelSummary, one_pass: Pass, bench: LayerBench
 ) -> LayersResult:
-    whole = evaluation.inference(
-        library,
-        summary,
-        one_pass.work,
-        bench.sources,
-        bench.clock,
-        bench.settings.loop,
-        lambda share, text: bench.progress(WHOLE_SHARE * share, text),
-    )
+    """The pass, its layers, and the pass once more.
+
+    Raises:
+        LayersInterrupted: Ctrl-C; its ``result`` holds what was measured.
+    """
+
+    def whole_pass(loop: LoopSettings, progress: Callable[[float, str], None]) -> InferenceResult:
+        work, sources = one_pass.work, bench.sources
+        return evaluation.inference(library, summary, work, sources, bench.clock, loop, progress)
+
     measurement = LayerMeasurement(
         one_pass,
         bench.sources,
         bench.clock,
         bench.settings,
-        lambda share, text: bench.progress(WHOLE_SHARE + (1 - WHOLE_SHARE) * share, text),
+        lambda share, text: bench.progress(WHOLE_SHARE + MOST_OF_REST * share, text),
     )
-    result = measurement.measure(whole)
-    again = evaluation.inference(
-        library,
-        summary,
-        one_pass.work,
-        bench.sources,
-        bench.clock,
-        replace(bench.settings.loop, max_time_s=bench.settings.loop.max_time_s * AGAIN),
-        lambda share, text: None,
+    loop = bench.settings.loop
+    try:
+        before = whole_pass(loop, lambda share, text: bench.progress(WHOLE_SHARE * share, text))
+    except MeasurementInterrupted as error:
+        if not isinstance(error.result, InferenceResult):
+            raise AssertionError("an inference was interrupted") from None
+        raise LayersInterrupted(measurement.result(error.result)) from None
+    try:
+        measurement.gather(before)
+        bench.progress(WHOLE_SHARE + MOST_OF_REST, "the whole once more")
+        shorter = replace(loop, max_time_s=loop.max_time_s * AGAIN)
+        after = whole_pass(shorter, lambda share, text: None)
+    except KeyboardInterrupt:
+        raise LayersInterrupted(measurement.result(before)) from None
+    return measurement.result(bracketed(before, after))
+
+
+def bracketed(before: InferenceResult, after: InferenceResult) -> InferenceResult:
+    """The pass while its layers were measured: the mean of before and after.
+
+    What drifts steadily is then in the rows as it is in the whole; half of what is between the
+    two is taken as the bounds of a uniform error of the mean, like idle power around a run.
+    """
+    energy = _between(before.energy_per_inference_j, after.energy_per_inference_j)
+    if energy is None:
+        return before
+    changed = drifted(before.energy_per_inference_j, after.energy_per_inference_j)
+    return replace(
+        before,
+        energy_per_inference_j=energy,
+        latency_s=_between(before.latency_s, after.latency_s) or before.latency_s,
+        power_w=_between(before.power_w, after.power_w),
+        warnings=(*before.warnings, changed) if changed else before.warnings,
     )
-    changed = drifted(whole.energy_per_inference_j, again.energy_per_inference_j)
-    return replace(result, warnings=(*result.warnings, changed)) if changed else result
+
+
+def _between(before: Figure | None, after: Figure | None) -> Figure | None:
+    """The mean of two figures of one sensor, whose gain is common to both."""
+    if before is None or after is None:
+        return None
+    value = (before.value + after.value) / 2
+    repeats = [
+        replace(term, u=term.u / 2, name=f"{term.name} {when}")
+        for figure, when in ((before, "before"), (after, "after"))
+        for term in figure.budget
+        if term.repeats
+    ]
+    # Both differ by chance too, which is in the other terms.
+    chance = math.fsum(4 * term.u**2 for term in repeats)
+    drift = math.sqrt(max((after.value - before.value) ** 2 - chance, 0.0) / 12)
+    repeats.append(Term("drift", drift))
+    scale = value / before.value if before.value else 1.0
+    common = scaled([term for term in before.budget if not term.repeats], scale)
+    half = _half_width(repeats)
+    total = max(_half_width([*repeats, *common]), half)
+    floor = min(value, 0.0)
+    return replace(
+        before,
+        value=value,
+        low=max(value - total, floor),
+        high=value + total,
+        repeat_low=max(value - half, floor),
+        repeat_high=value + half,
+        provenance=f"{before.provenance}; mean of before and after the layers",
+        budget=(*repeats, *common),
+    )
+
+
+def _half_width(terms: Sequence[Term]) -> float:
+    return expanded([(term.u, math.inf if term.nu is None else term.nu) for term in terms])
 
 
 def drifted(before: Figure | None, after: Figure | None) -> str:

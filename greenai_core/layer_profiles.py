@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
+from dataclasses import replace
 
 from .abilities import CallTime, ProfiledLayered
 from .errors import ModelError
-from .layer_shares import Shares, shares_of
+from .layer_shares import Shares, shares_of, typical
 
 ROUNDS = 4
 """Times in which passes with and without the profiler take turns: it cannot be switched on
@@ -47,12 +47,13 @@ def profiled_shares(
             "the profiler of this format told of no pass, so its layers have no times. Measure "
             "the model as a whole with `greenai bench`"
         )
-    outside = max(median(around), 0.0)
-    return shares_of(
+    outside, u_outside = typical(around)
+    shares = shares_of(
         passes,
         watched_s=[calls[0].seconds for calls in passes],
         twice_s=None,
-        plain_s=[max(seconds - outside, 0.0) for seconds in plain],
+        plain_s=[seconds - outside for seconds in plain],
         work_s=plain,
         step_s=step_s,
     )
+    return replace(shares, u_overhead_s=u_outside)

@@ -17,8 +17,17 @@ from .results import Figure, InferenceResult
 
 UNSURE_BY_TIME = 0.5
 """Standard uncertainty, relative, of what goes by its time where fewer than three layers
-were measured: an assumption, since a layer that waits for memory may draw half of what one
-that computes does. Elsewhere the measured layers tell it."""
+were measured, and of what is in no layer: an assumption, since what waits may draw half of
+what computes. Elsewhere the measured layers tell it."""
+
+LEAST_BY_TIME = 0.25
+"""The least of it that they may tell: they are the long ones, which the mean power is mostly
+made of, so they are always near it. An assumption too."""
+
+IN_COMMON = 0.5
+"""Share of that uncertainty that is one error of all rows by their time: what all of them
+draw is not the mean power. So a residual goes to where nothing was measured, however many
+rows that is."""
 
 FEWEST_TO_TELL = 3
 
@@ -40,17 +49,19 @@ class Part:
         u: standard uncertainty, J, from run to run.
         method: ``context``, ``isolation`` or ``time``.
         warnings: about it.
+        common: what of ``u`` is one error of all rows by their time, J.
     """
 
     joules: float
     u: float
     method: str
     warnings: tuple[str, ...] = ()
+    common: float = 0.0
 
 
 def u_of(figure: Figure) -> float:
-    """Standard uncertainty of a figure from run to run."""
-    return (figure.repeat_high - figure.repeat_low) / 2 / NORMAL
+    """Standard uncertainty of a figure from run to run; its low end may be cut off at 0."""
+    return (figure.repeat_high - figure.value) / NORMAL
 
 
 def seconds_by_layer(shares: Shares) -> dict[str, float]:
@@ -81,6 +92,8 @@ def layers_result(
     """
     seconds = seconds_by_layer(shares)
     calls = Counter(shares.layers)
+    # An overhead below nothing is noise: shares of the time must not come to more than all of it.
+    longest_s = max(shares.pass_s, shares.pass_s - shares.overhead_s)
     energy = whole.energy_per_inference_j
     names = [layer.name for layer in layers]
     rows = [*names, ROOT, None]  # None stands for the overhead
@@ -93,6 +106,7 @@ def layers_result(
             u_of(energy),
             [parts[row].joules for row in rows],
             [parts[row].u for row in rows],
+            [parts[row].common for row in rows],
         )
     figures = _figures(rows, parts, closure, energy)
     within = _with_parts(layers, figures)
@@ -104,8 +118,8 @@ def layers_result(
             calls=calls.get(layer.name, 0),
             parameters=layer.parameters,
             macs=macs.get(layer.name),
-            seconds=seconds.get(layer.name),
-            time_share=_share(seconds.get(layer.name), shares.pass_s),
+            seconds=_shown(seconds.get(layer.name)),
+            time_share=_share(_shown(seconds.get(layer.name)), longest_s),
             energy_j=figures[layer.name][1],
             measured_j=figures[layer.name][0],
             with_parts_j=within[layer.name],
@@ -147,30 +161,35 @@ def _all_parts(
     for name, u in zip(shares.layers, shares.u_seconds, strict=True):
         unsure_s[name] = unsure_s.get(name, 0.0) + u * u
     power = energy.value / shares.pass_s
-    relative = _unsure_by_time(measured, seconds, power)
+    told = _unsure_by_time(measured, seconds, power)
     parts: dict[str | None, Part] = {}
     for row in rows:
         if row is not None and row in measured:
             parts[row] = measured[row]
             continue
         took = shares.overhead_s if row is None else seconds.get(row, 0.0)
-        u_s = 0.0 if row is None else math.sqrt(unsure_s.get(row, 0.0))
-        parts[row] = Part(power * took, power * math.hypot(relative * took, u_s), TIME)
+        u_s = shares.u_overhead_s if row is None else math.sqrt(unsure_s.get(row, 0.0))
+        relative = told if row else max(told, UNSURE_BY_TIME)
+        by_power = power * relative * max(took, 0.0)
+        u = math.hypot(by_power, power * u_s)
+        parts[row] = Part(power * took, u, TIME, common=IN_COMMON * by_power)
     return parts
 
 
 def _unsure_by_time(
     measured: Mapping[str, Part], seconds: Mapping[str, float], power: float
 ) -> float:
-    """How far layers that were measured are from their time at the mean power, relative."""
-    ratios = [
-        part.joules / (power * seconds[name])
-        for name, part in measured.items()
-        if seconds.get(name, 0.0) > 0 and power > 0
-    ]
-    if len(ratios) < FEWEST_TO_TELL:
+    """How far layers that were measured are from their time at the mean power, relative.
+
+    Long ones count more: what a short one is off by is its noise.
+    """
+    known = [name for name in measured if seconds.get(name, 0.0) > 0 and power > 0]
+    if len(known) < FEWEST_TO_TELL:
         return UNSURE_BY_TIME
-    return float(np.sqrt(np.mean((np.array(ratios) - 1.0) ** 2)))
+    took = np.array([seconds[name] for name in known])
+    ratios = np.array([measured[name].joules for name in known]) / (power * took)
+    told = math.sqrt(float(np.average((ratios - 1.0) ** 2, weights=took)))
+    return max(told, LEAST_BY_TIME)
 
 
 def _figures(
@@ -197,14 +216,15 @@ def _figure(value: float, u: float, method: str, energy: Figure, how: str) -> Fi
     half = NORMAL * u
     gain = 0.0
     if energy.value:
-        wide = ((energy.high - energy.low) / 2) ** 2 - (NORMAL * u_of(energy)) ** 2
+        wide = (energy.high - energy.value) ** 2 - (NORMAL * u_of(energy)) ** 2
         gain = math.sqrt(max(wide, 0.0)) / abs(energy.value)
     both = math.hypot(half, gain * value)
+    floor = min(value, 0.0)  # energy is never negative, but what was measured may be by chance
     return Figure(
         value=value,
-        low=value - both,
+        low=max(value - both, floor),
         high=value + both,
-        repeat_low=value - half,
+        repeat_low=max(value - half, floor),
         repeat_high=value + half,
         method="modelled" if method == TIME else energy.method,
         provenance=f"{_HOW[method]}; {how}",
@@ -235,15 +255,15 @@ def _summed(figures: Sequence[Figure | None]) -> Figure | None:
     value = math.fsum(figure.value for figure in known)
     half = NORMAL * math.sqrt(math.fsum(u_of(figure) ** 2 for figure in known))
     gains = math.fsum(
-        math.sqrt(max(((f.high - f.low) / 2) ** 2 - (NORMAL * u_of(f)) ** 2, 0.0)) for f in known
+        math.sqrt(max((f.high - f.value) ** 2 - (NORMAL * u_of(f)) ** 2, 0.0)) for f in known
     )
     both = math.hypot(half, gains)
     methods = sorted({figure.method for figure in known})
     return Figure(
         value,
-        value - both,
+        max(value - both, min(value, 0.0)),
         value + both,
-        value - half,
+        max(value - half, min(value, 0.0)),
         value + half,
         "+".join(methods),
         "sum of the layer and of all inside it",
@@ -271,6 +291,11 @@ def _hook_cost(shares: Shares) -> HookCost | None:
         return None
     share = (shares.watched_s - shares.pass_s) / shares.pass_s if shares.pass_s else 0.0
     return HookCost(shares.per_call_s, share, shares.left_share)
+
+
+def _shown(seconds: float | None) -> float | None:
+    """No layer gives time back."""
+    return None if seconds is None else max(seconds, 0.0)
 
 
 def _share(part: float | None, whole: float) -> float | None:

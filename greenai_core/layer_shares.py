@@ -15,6 +15,11 @@ from .statistics import Vector
 ROOT = ""
 """Name of the model itself among the calls of its layers."""
 
+QUICK = 0.5
+"""Share of the passes of each kind that stand for it: the quicker ones. What disturbs a pass is
+then in no layer's time; and since it is their mean, layers add up to the pass, as medians of
+layers do not where most passes are disturbed somewhere."""
+
 INSIDE = 0.5
 """Share of what watching a call costs that lies between its own two stamps: from none to all
 of it, so the middle; half the width of that range over √3 is its standard uncertainty."""
@@ -26,15 +31,17 @@ class Shares:
 
     Attributes:
         layers: name of each call, in the order in which they begin; the model itself first.
-        seconds: of each, without the calls inside it.
+        seconds: of each, without the calls inside it. What takes next to nothing may be below
+            nothing by chance: lifting it would make the sum too long.
         u_seconds: standard uncertainty of each.
-        overhead_s: of a pass, outside the model itself.
+        overhead_s: of a pass, outside the model itself; likewise.
         pass_s: of a pass that nobody watched.
         per_call_s: what watching one call costs.
         watched_s: of a watched pass.
         left_share: difference that is left between passes watched once and twice; None
             where they cannot be watched twice.
         passes: that were watched.
+        u_overhead_s: standard uncertainty of the overhead.
     """
 
     layers: tuple[str, ...]
@@ -46,6 +53,11 @@ class Shares:
     watched_s: float
     left_share: float | None
     passes: int
+    u_overhead_s: float = 0.0
+
+
+NO_TIMES = Shares((), (), (), 0.0, 0.0, 0.0, 0.0, None, 0)
+"""Of layers that were not timed."""
 
 
 def shares_of(
@@ -56,9 +68,7 @@ def shares_of(
     work_s: Sequence[float],
     step_s: float = 0.0,
 ) -> Shares:
-    """The time of each call.
-
-    Medians over the passes stand for a pass: what disturbs one pass is in no layer's time.
+    """The time of each call: the mean over the quicker half of the passes.
 
     Args:
         passes: the calls of each watched pass.
@@ -85,10 +95,10 @@ def shares_of(
                 "has no time of its own. Give it one fixed input, or measure it as a whole with "
                 "`greenai bench`"
             )
-    inclusive = np.array([[call.seconds for call in one] for one in passes])
-    model_s, once_s, whole_s = (float(np.median(s)) for s in (plain_s, watched_s, work_s))
+    inclusive = np.array([[call.seconds for call in passes[at]] for at in _quicker(watched_s)])
+    (model_s, u_model), (once_s, _), (whole_s, u_whole) = map(typical, (plain_s, watched_s, work_s))
     # The model itself is stamped in plain passes too.
-    cost = max((once_s - model_s) / max(len(names) - 1, 1), 0.0)
+    cost = (once_s - model_s) / max(len(names) - 1, 1)
     inside = _calls_inside(parents)
     corrected = inclusive - cost * (inside + INSIDE)
     corrected[:, 0] = inclusive[:, 0] - cost * inside[0]
@@ -96,22 +106,22 @@ def shares_of(
     for at, parent in enumerate(parents):
         if parent is not None:
             exclusive[:, parent] -= corrected[:, at]
-    seconds = np.maximum(np.median(exclusive, axis=0), 0.0)
-    noise = _u_median(exclusive)
+    seconds = exclusive.mean(axis=0)
+    noise = exclusive.std(axis=0) / math.sqrt(len(exclusive))
     # The share of its own cost that a call sees is not known; neither is that of its children.
     children = np.bincount([p for p in parents if p is not None], minlength=len(names))
-    unsure = cost * (1 + children) * INSIDE / math.sqrt(3)
-    overhead = max(whole_s - model_s, 0.0)
+    unsure = abs(cost) * (1 + children) * INSIDE / math.sqrt(3)
     return Shares(
         layers=names,
         seconds=tuple(map(float, seconds)),
         u_seconds=tuple(map(float, np.hypot(np.hypot(noise, unsure), step_s / math.sqrt(12)))),
-        overhead_s=overhead,
-        pass_s=model_s + overhead,
-        per_call_s=cost,
-        watched_s=once_s + overhead,
+        overhead_s=whole_s - model_s,
+        pass_s=whole_s,
+        per_call_s=max(cost, 0.0),
+        watched_s=once_s + whole_s - model_s,
         left_share=_left_share(model_s, once_s, twice_s),
         passes=len(passes),
+        u_overhead_s=math.hypot(u_whole, u_model),
     )
 
 
@@ -119,7 +129,19 @@ def _left_share(model_s: float, once_s: float, twice_s: Sequence[float] | None) 
     if twice_s is None:
         return None
     expected = model_s + 2 * (once_s - model_s)
-    return abs(float(np.median(twice_s)) - expected) / model_s if model_s else 0.0
+    return abs(typical(twice_s)[0] - expected) / model_s if model_s else 0.0
+
+
+def _quicker(seconds: Sequence[float]) -> list[int]:
+    """Which of them are the quicker half, one at least."""
+    order = sorted(range(len(seconds)), key=lambda at: seconds[at])
+    return order[: math.ceil(QUICK * len(seconds))]
+
+
+def typical(seconds: Sequence[float]) -> tuple[float, float]:
+    """Mean of the quicker half of passes of one kind, and its standard uncertainty, s."""
+    quick = np.array([seconds[at] for at in _quicker(seconds)])
+    return float(quick.mean()), float(quick.std()) / math.sqrt(len(quick))
 
 
 def _calls_inside(parents: Sequence[int | None]) -> Vector:
@@ -130,10 +152,3 @@ def _calls_inside(parents: Sequence[int | None]) -> Vector:
         if parent is not None:
             inside[parent] += 1 + inside[at]
     return inside
-
-
-def _u_median(values: Vector) -> Vector:
-    """Standard uncertainty of the median of each column: 1.2533 σ/√n, σ from the MAD."""
-    spread = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
-    result: Vector = 1.2533 * 1.4826 * spread / math.sqrt(len(values))
-    return result

@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from .errors import ModelError
 from .layer_profiles import profiled_shares
 from .layer_results import CONTEXT, ISOLATION, TIME, LayersResult
 from .layer_rows import Part, layers_result, seconds_by_layer, u_of
-from .layer_shares import ROOT, Shares, shares_of
+from .layer_shares import NO_TIMES, ROOT, Shares, shares_of
 from .loop import LoopSettings, run_loop
 from .results import InferenceResult
 from .run_costs import run_costs, sensors_of
@@ -54,6 +55,9 @@ PASSES_S = 2.0
 UNSETTLED = 2
 """Passes of each kind that are left out: what runs for the first time is not like the rest."""
 
+AT_MOST = 2
+"""Times the seconds of a layer: so long it is measured where it is not precise before."""
+
 LONG_ENOUGH_S = 0.001
 """Replays are joined until they take so long: waiting for a device is not part of a layer."""
 
@@ -68,7 +72,7 @@ class LayerSettings:
         method: ``context``, ``isolation`` or ``time``; a layer that cannot be measured so
             is measured by the next one, and says so.
         top: how many of them, those that take longest; the others go by their time.
-        layer_s: of measuring each, s.
+        layer_s: of measuring each, s; twice as long where it is not precise by then.
         loop: when the measurement of the whole pass stops.
         seed: of the order of passes; None for one of its own each time.
     """
@@ -126,9 +130,17 @@ class LayerMeasurement:
         self._settings = settings
         self._progress = progress
         self._random = random.Random(settings.seed)  # noqa: S311  # no secret
+        self._layers: tuple[Layer, ...] = ()
+        self._shares: Shares | None = None
+        self._parts: dict[str, Part] = {}
 
     def measure(self, whole: InferenceResult) -> LayersResult:
-        """All rows, closed.
+        """All rows, closed: see ``gather`` and ``result``."""
+        self.gather(whole)
+        return self.result(whole)
+
+    def gather(self, whole: InferenceResult) -> None:
+        """Times and energies of the layers. What is interrupted leaves what it had until then.
 
         Args:
             whole: the same pass, measured without watching its layers.
@@ -142,15 +154,25 @@ class LayerMeasurement:
                 f"{whole.model.path}: this model tells no layers apart; `greenai bench` measures "
                 "it as a whole"
             )
+        self._layers = tuple(layers)
         self._progress(0.0, "timing the layers")
-        shares = self._shares(whole)
-        seconds = seconds_by_layer(shares)
-        parts: dict[str, Part] = {}
+        self._shares = self._timed_layers(whole)
+        seconds = seconds_by_layer(self._shares)
         if whole.energy_per_inference_j is not None and self._settings.method != TIME:
-            parts = self._measured(self._leaves(layers, seconds), seconds, whole)
-        return layers_result(whole, self._pass.phase, layers, self._pass.macs, shares, parts)
+            self._measure(self._leaves(layers, seconds), seconds, whole)
 
-    def _shares(self, whole: InferenceResult) -> Shares:
+    def result(self, whole: InferenceResult) -> LayersResult:
+        """All rows, closed, of what was gathered.
+
+        Args:
+            whole: what they are closed to.
+        """
+        layers = self._layers or self._pass.layered.layers()
+        shares = self._shares or NO_TIMES
+        macs = self._pass.macs
+        return layers_result(whole, self._pass.phase, layers, macs, shares, self._parts)
+
+    def _timed_layers(self, whole: InferenceResult) -> Shares:
         layered, prepared = self._pass.layered, self._pass.prepared
         count = round(PASSES_S / max(whole.latency_s.value, 1e-6))
         count = min(max(count, FEWEST_PASSES), MOST_PASSES)
@@ -181,10 +203,7 @@ class LayerMeasurement:
         """Times of layers done by themselves, where a pass does not tell them."""
         names, seconds, unsure = [ROOT], [0.0], [0.0]
         for call in calls:
-            took, u = self._typical(call.replay)
-            if call.empty is not None:
-                empty, u_empty = self._typical(call.empty)
-                took, u = took - empty, math.hypot(u, u_empty)
+            took, u = _typical(partial(self._net_s, call))
             names.append(call.layer)
             seconds.append(took)
             unsure.append(u)
@@ -202,11 +221,10 @@ class LayerMeasurement:
             passes=0,
         )
 
-    def _typical(self, work: Callable[[], object]) -> tuple[float, float]:
-        """Median time of a work done by itself, s, and how unsure it is."""
-        self._timed(work)
-        found = sorted(self._timed(work) for _ in range(FEWEST_PASSES))
-        return found[len(found) // 2], (found[-3] - found[2]) / math.sqrt(len(found))
+    def _net_s(self, call: LayerCall) -> float:
+        """Time of a call done by itself once, less that of handing it over right afterwards."""
+        took = self._timed(call.replay)
+        return took if call.empty is None else took - self._timed(call.empty)
 
     def _timed(self, work: Callable[[], object]) -> float:
         began = self._clock.now()
@@ -228,22 +246,20 @@ class LayerMeasurement:
         leaves.sort(key=lambda name: -seconds[name])
         return leaves
 
-    def _measured(
+    def _measure(
         self, names: Sequence[str], seconds: Mapping[str, float], whole: InferenceResult
-    ) -> dict[str, Part]:
+    ) -> None:
         """Those that take longest, of those that can be done again."""
         calls: dict[str, list[LayerCall]] = {}
         for call in self._pass.layered.calls(self._pass.prepared):
             calls.setdefault(call.layer, []).append(call)
-        parts = {}
         order = [name for name in names if name in calls][: self._settings.top]
         self._random.shuffle(order)
         for number, name in enumerate(order):
             self._progress((1 + number) / (1 + len(order)), name)
             part = self._one(name, calls[name], seconds[name], whole)
             if part is not None:
-                parts[name] = part
-        return parts
+                self._parts[name] = part
 
     def _one(
         self, name: str, calls: Sequence[LayerCall], seconds: float, whole: InferenceResult
@@ -293,7 +309,9 @@ class LayerMeasurement:
         for call in calls:
             works = [call.replay] if call.empty is None else [call.replay, call.empty]
             for sign, work in zip((1, -1), works, strict=False):
-                took = seconds / len(calls) if call.empty is None else self._typical(work)[0]
+                took = seconds / len(calls)
+                if call.empty is not None:
+                    took, _ = _typical(partial(self._timed, work))
                 joined = max(1, math.ceil(LONG_ENOUGH_S / max(took, 1e-7)))
                 found = self._joules(work, each_s / len(works), joined, whole)
                 if found is None:
@@ -322,7 +340,7 @@ class LayerMeasurement:
         settings = replace(
             self._settings.loop,
             min_time_s=seconds,
-            max_time_s=max(4 * seconds, 1.0),
+            max_time_s=max(AT_MOST * seconds, 1.0),
             warm_up_s=min(self._settings.loop.warm_up_s, seconds / 4),
         )
         run = run_loop(work, self._sources, whole.contains, self._clock, settings)
@@ -333,6 +351,13 @@ class LayerMeasurement:
         if energy is None:
             return None
         return energy.value / joined, u_of(energy) / joined
+
+
+def _typical(once_s: Callable[[], float]) -> tuple[float, float]:
+    """Median of a time, s, and how unsure it is; the first one is left out."""
+    once_s()
+    found = sorted(once_s() for _ in range(FEWEST_PASSES))
+    return found[len(found) // 2], (found[-3] - found[2]) / math.sqrt(len(found))
 
 
 def _slope(times: Vector, joules: Vector, unsure: Vector) -> tuple[float, float]:

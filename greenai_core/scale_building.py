@@ -13,6 +13,7 @@ from .gradables import gradable
 from .grading import Gradable
 from .program_names import program_name
 from .results import (
+    CapResult,
     CommandResult,
     ComparisonResult,
     Figure,
@@ -144,6 +145,8 @@ def _name(result: Result) -> str:
         raise GradeError("a study tells medians: build the scale from the reports of its runs")
     if isinstance(result, LayersResult):
         raise GradeError("layers are parts of a model: build the scale from reports of bench")
+    if isinstance(result, CapResult):
+        raise GradeError("a search for a cap grades nothing: build the scale from reports of bench")
     return PurePath(result.model.path).name
 
 

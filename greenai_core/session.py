@@ -46,7 +46,7 @@ from .results import (
     TrainingResult,
 )
 from .run_costs import sensor_notes
-from .selection import open_sources, with_calibrations
+from .selection import open_sources, wanted, with_calibrations
 from .spans import Window, WindowPlan, planned
 from .training import Course
 
@@ -69,7 +69,7 @@ class Session:
     Args:
         profilers: ``"auto"`` takes every profiler that works here, the modelled
             one only where nothing measures; else names or ``Profiler`` objects,
-            each of which must work.
+            each of which must work. ``"auto"`` stands alone, in a list too.
         options: constructor options by profiler name.
         clock: for simulated hardware.
         accelerators: ids of the boards that totals contain; None for all that
@@ -108,7 +108,7 @@ class Session:
         self._watch = watch
         self._edge_wait = edge_wait
         self._calibrations = tuple(calibrations)
-        self._wanted = None if profilers == "auto" else _as_list(profilers)
+        self._wanted = wanted(profilers)
         self._options = dict(options or {})
         self.clock = clock
         self.accelerators = accelerators
@@ -354,6 +354,7 @@ class Session:
         Raises:
             ModelError: the model cannot be run on these data, or its layers cannot be told
                 apart; the message says why.
+            LayersInterrupted: Ctrl-C; its ``result`` holds what was measured.
         """
         default = LayerSettings(method=ISOLATION) if training else LayerSettings()
         bench = LayerBench(self.sources, self.clock, settings or default, progress)
@@ -521,7 +522,3 @@ class Session:
             raise MeasurementInterrupted(kept(end.result)) from None
         except TrainingFailed as end:
             raise TrainingFailed(str(end), kept(end.result)) from end.__cause__
-
-
-def _as_list(profilers: str | Iterable[str | Profiler]) -> list[str | Profiler]:
-    return [profilers] if isinstance(profilers, str) else list(profilers)

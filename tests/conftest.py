@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 
 import pytest
+
+_LOCKS = tempfile.TemporaryDirectory(prefix="greenai-locks-")
+# Simulated boards have the same names in every run, and several runs may be at work.
+os.environ["GREENAI_LOCK_FOLDER"] = _LOCKS.name
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background by a shell: children would inherit the deaf ear.

@@ -6,6 +6,7 @@ import errno
 
 import click
 
+from greenai_core import errors
 from greenai_core.errors import (
     ComparisonError,
     ConfigError,
@@ -64,3 +65,11 @@ def of(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return OUTPUT
     return UNEXPECTED
+
+
+def of_class(name: str) -> int:
+    """The exit code for errors of a class, by its name."""
+    raised = getattr(errors, name, None)
+    if not isinstance(raised, type):
+        return UNEXPECTED
+    return next((code for kind, code in _KINDS if issubclass(raised, kind)), UNEXPECTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ TOLD = 10
 OWN_COST = ".self_cost.energy_j"
 """Path of the figure that is estimated, not measured."""
 
+LAYER_ROW = re.compile(r"\.(layers\[\d+\]\.\w+|unattributed_j|overhead_j|residual_j)$")
+"""Paths of the figures of a table of layers, which have no budgets of their own."""
+
 MANY = 1000
 """Degrees of freedom beyond which nothing changes."""
 
@@ -33,6 +37,9 @@ ORIGINS = {
     "repetitions": "values and repeatability were derived again from the repetitions in the report",
     "report": "the sums in the report were checked",
     "comparison": "the ratios of a comparison are not derived again",
+    "layers": "the rows were added up again, and all inside each layer",
+    "caps": "what each probe and the confirmation say was derived again from the joules in the "
+    "report, and the Pareto front from the curve",
 }
 
 
@@ -141,6 +148,12 @@ def _figure(figure: ExplainedFigure) -> Iterator[str]:
         yield f"  from raw readings: {again}, {same}"
     if not figure.budget and figure.path.endswith(OWN_COST):
         yield "  an estimate: processor time of greenai × mean power"
+        return
+    if not figure.budget and ".probes[" in figure.path:
+        yield "  one step: nothing tells how steps differ"
+        return
+    if not figure.budget and LAYER_ROW.search(figure.path):
+        yield "  a row: what its measurement left open, and what was added so that rows add up"
         return
     if not figure.budget:
         yield "  no error budget: the report was written before there were any"

@@ -13,11 +13,12 @@ from greenai_core import registry
 from greenai_core.calibration import applied
 from greenai_core.errors import ConfigError
 from greenai_core.export import Exporter
-from greenai_core.layer_results import CONTEXT, ISOLATION, METHODS
+from greenai_core.layer_evaluation import LayersInterrupted
+from greenai_core.layer_results import CONTEXT, ISOLATION, METHODS, LayersResult
 from greenai_core.layers import LayerSettings
 from greenai_core.session import Session
 
-from . import feeding, layers_text, options, output, sensors
+from . import exit_codes, feeding, layers_text, options, output, sensors
 from .faults import Faults
 from .models import Choice, choose
 from .outcome import finish, keep
@@ -55,7 +56,7 @@ from .reports import FILE_NAME, ReportFile
     default=3.0,
     show_default=True,
     metavar="S",
-    help="Measure each layer for so long.",
+    help="Measure each layer for so long, twice as long where it is not precise by then.",
 )
 @click.option("--tree", is_flag=True, help="Show all layers as a tree, with subtotals.")
 @click.option("--csv", "csv_path", metavar="FILE", help="Write all rows there too.")
@@ -103,17 +104,21 @@ def command(model: str, as_json: bool, **flags: Any) -> None:
         "input_shapes": {name: list(shape) for name, shape in given.shapes.items()},
     }
     report = ReportFile("layers", depends_on, check_report(configured.out, FILE_NAME))
-    with output.stdout_kept_clean(), sensors.opened(configured) as session:
-        report.skipped = session.skipped
-        report.calibrations = tuple(map(applied, session.calibrations))
-        wanted = replace(wanted, loop=sensors.loop_settings(configured))
-        measure(chosen[0], feed, session, wanted, flags, report, faults)
-    finish(report, faults)
-    if csv_file is not None:
-        exporter: Exporter = registry.load("greenai.exporters", "csv")()
-        output.save(csv_file, exporter.export(report.report))
-        output.note(f"greenai: rows written to {csv_file}")
+    interrupted = False
+    try:
+        with output.stdout_kept_clean(), sensors.opened(configured) as session:
+            report.skipped = session.skipped
+            report.calibrations = tuple(map(applied, session.calibrations))
+            wanted = replace(wanted, loop=sensors.loop_settings(configured))
+            measure(chosen[0], feed, session, wanted, flags, report, faults)
+        finish(report, faults)
+    except KeyboardInterrupt:
+        interrupted = True
+    if csv_file is not None and report.report.results:
+        write_rows(report, csv_file, faults)
     show(report, flags, as_json)
+    if interrupted:
+        raise KeyboardInterrupt
     click.get_current_context().exit(faults.code)
 
 
@@ -162,6 +167,7 @@ def measure(
 
     Raises:
         ModelError: its layers cannot be told apart.
+        KeyboardInterrupt: what was measured by then is in the report.
     """
     progress = Progress()
     progress.begin(Path(choice.path).name)
@@ -175,11 +181,45 @@ def measure(
                 settings=wanted,
                 progress=progress,
             )
+    except LayersInterrupted as error:
+        progress.clear()
+        told(choice, error.result, report, faults)
+        raise
     finally:
         progress.clear()
+    told(choice, result, report, faults)
+
+
+def told(choice: Choice, result: LayersResult, report: ReportFile, faults: Faults) -> None:
+    """Keep the result, and say what is to be known of it; without a total that is a fault."""
     keep(report, result, faults)
     for warning in result.warnings:
         output.warn(f"{choice.path}: {warning}")
+    if result.energy_j is None:
+        faults.tell(f"{choice.path}: {shortfall(result)}", exit_codes.MEASUREMENT)
+
+
+def shortfall(result: LayersResult) -> str:
+    """Why there is no total, as of `greenai bench`."""
+    lost = [one for one in result.missing if one.id in result.contains]
+    if lost:
+        return (
+            f"no total: {lost[0].id} was lost: {lost[0].reason}. "
+            "`greenai devices` tells what works now"
+        )
+    if not result.contains:
+        return "no total: none of the channels in use belongs in one"
+    return "no total: too few readings for an interval. Allow more with --max-time"
+
+
+def write_rows(report: ReportFile, path: Path, faults: Faults) -> None:
+    """All rows as CSV; what cannot be written is still shown."""
+    exporter: Exporter = registry.load("greenai.exporters", "csv")()
+    try:
+        output.save(path, exporter.export(report.report))
+        output.note(f"greenai: rows written to {path}")
+    except output.OutputError as error:
+        faults.add(error)
 
 
 def show(report: ReportFile, flags: Mapping[str, Any], as_json: bool) -> None:

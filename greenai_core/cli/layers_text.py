@@ -18,6 +18,9 @@ UNIT = {"inference": "inference", "training": "training step"}
 
 INDENT = "  "
 
+FIGURES = (2, 3, 4, 5, 6)
+"""Columns of numbers, that stay on one line."""
+
 BELOW = "<"
 """Before the upper limit of what is too little to be told."""
 
@@ -28,7 +31,8 @@ class Line:
 
     Attributes:
         layer: the layer.
-        energy_j, forward_j, backward_j: without the layers inside it.
+        energy_j: without the layers inside it.
+        forward, backward: what both passes of training are; None where there are none.
         seconds, time_share: likewise.
         modelled: whether it goes by its time.
         macs: multiply-accumulates of the forward pass.
@@ -37,8 +41,8 @@ class Line:
     layer: LayerEnergy
     energy_j: float | None
     half_j: float
-    forward_j: float | None
-    backward_j: float | None
+    forward: LayerEnergy | None
+    backward: LayerEnergy | None
     time_share: float | None
     calls: int
     modelled: bool
@@ -62,6 +66,8 @@ def text(report: Report, top: int, tree: bool) -> str:
 def _result(result: LayersResult, top: int, tree: bool) -> list[str]:
     lines = _lines(result)
     parts = [_head(result)]
+    if not any(line.time_share for line in lines):
+        return parts  # it was interrupted before layers were timed
     if tree:
         parts.append(_tree(result, lines))
     else:
@@ -95,6 +101,8 @@ def residual(result: LayersResult) -> str:
     left, share = result.residual_j, result.residual_share
     if result.energy_j is None:
         return "Residual: unknown, since the energy of the pass is."
+    if result.unattributed_j is None:
+        return "Residual: unknown, since no layer was timed."
     if left is None or share is None:
         return "Residual: none, since all layers go by their time."
     half = left.repeat_high - left.value
@@ -136,8 +144,8 @@ def _line(layer: LayerEnergy, passes: Mapping[str, LayerEnergy]) -> Line:
         layer=layer,
         energy_j=_sum([part.energy_j for part in parts]),
         half_j=math.hypot(*halves),
-        forward_j=_value(forward),
-        backward_j=_value(backward),
+        forward=forward,
+        backward=backward,
         time_share=math.fsum(shares) if shares else None,
         calls=forward.calls if forward else layer.calls,
         modelled=any(part.method == TIME for part in told),
@@ -148,10 +156,6 @@ def _line(layer: LayerEnergy, passes: Mapping[str, LayerEnergy]) -> Line:
 def _is_there(layer: LayerEnergy) -> bool:
     """Whether it takes part in the pass."""
     return bool(layer.calls or layer.seconds or (layer.energy_j and layer.energy_j.value))
-
-
-def _value(layer: LayerEnergy | None) -> float | None:
-    return layer.energy_j.value if layer is not None and layer.energy_j is not None else None
 
 
 def _sum(parts: Iterable[Figure | None]) -> float | None:
@@ -167,12 +171,12 @@ def _sorted(result: LayersResult, lines: Sequence[Line], top: int) -> str:
     rows = []
     for line in there[:top]:
         own = " (itself)" if line.layer.name in containers else ""
-        rows.append(_cells(result, line, line.layer.name + own))
+        rows.append(_cells(result, line, output.one_line(line.layer.name) + own))
     rest = there[top:]
     if rest:
         rows.append(_others(result, rest))
     rows += _outside(result)
-    return output.table(_headers(result), rows, right=(2, 3))
+    return output.table(_headers(result), rows, right=(2, 3), whole=FIGURES)
 
 
 def _cost(line: Line) -> float:
@@ -188,7 +192,7 @@ def _headers(result: LayersResult) -> tuple[str, ...]:
 def _cells(result: LayersResult, line: Line, name: str) -> tuple[str, ...]:
     return (
         name,
-        line.layer.type,
+        output.one_line(line.layer.type),
         str(line.calls),
         _percent(line.time_share),
         _energy(line.energy_j, line.half_j, line.modelled),
@@ -198,10 +202,21 @@ def _cells(result: LayersResult, line: Line, name: str) -> tuple[str, ...]:
 
 def _last(result: LayersResult, line: Line) -> tuple[str, ...]:
     if result.phase == "training":
-        return tuple(_joules(joules) for joules in (line.forward_j, line.backward_j))
+        return tuple(map(_direction, (line.forward, line.backward)))
     if line.energy_j is None or not line.macs or _is_below(line):
         return ("",)
-    return (_joules(line.energy_j / line.macs),)
+    return (_mark(line.modelled) + _joules(line.energy_j / line.macs),)
+
+
+def _direction(part: LayerEnergy | None) -> str:
+    """What one pass of training takes, as sure as the row: marks, and upper limits."""
+    if part is None or part.energy_j is None or not _is_there(part):
+        return ""
+    figure, modelled = part.energy_j, part.method == TIME
+    half = figure.repeat_high - figure.value
+    if _untold(figure.value, half, modelled):
+        return _limit(figure.value + half, modelled)
+    return _mark(modelled) + _joules(figure.value)
 
 
 def _others(result: LayersResult, lines: Sequence[Line]) -> tuple[str, ...]:
@@ -243,19 +258,34 @@ def _subtotals(result: LayersResult, top: int) -> str:
     found.sort(key=lambda layer: -(layer.with_parts_j.value if layer.with_parts_j else 0.0))
     if not found:
         return ""
+    by_time = _by_time(result)
     rows = [
-        (layer.name, layer.type, _figure(layer.with_parts_j, modelled=_modelled(layer)))
+        (
+            output.one_line(layer.name),
+            output.one_line(layer.type),
+            _figure(layer.with_parts_j, modelled=layer.name in by_time),
+        )
         for layer in found[:top]
     ]
     return output.table(("with all inside", "type", "subtotal"), rows)
 
 
-def _modelled(layer: LayerEnergy) -> bool:
-    return layer.with_parts_j is not None and MODELLED in layer.with_parts_j.method
+def _by_time(result: LayersResult) -> set[str]:
+    """The layers that go by their time, and those that hold such layers."""
+    parents = {layer.name: layer.parent for layer in result.layers}
+    found: set[str] = set()
+    for layer in result.layers:
+        if layer.method == TIME and layer.energy_j is not None and layer.energy_j.value:
+            at: str | None = layer.name
+            while at is not None and at not in found:
+                found.add(at)
+                at = parents.get(at)
+    return found
 
 
 def _tree(result: LayersResult, lines: Sequence[Line]) -> str:
     containers = {layer.parent for layer in result.layers if not layer.direction}
+    by_time = _by_time(result)
     depth: dict[str, int] = {}
     rows = []
     for line in lines:
@@ -264,13 +294,15 @@ def _tree(result: LayersResult, lines: Sequence[Line]) -> str:
         short = layer.name
         if layer.parent is not None:
             short = layer.name.removeprefix(f"{layer.parent}.")
-        cells = list(_cells(result, line, INDENT * depth[layer.name] + short))
+        short = INDENT * depth[layer.name] + output.one_line(short)
+        cells = list(_cells(result, line, short))
         if layer.name in containers:
-            cells[4] = _figure(layer.with_parts_j, modelled=_modelled(layer))
+            cells[4] = _figure(layer.with_parts_j, modelled=layer.name in by_time)
             cells[3] = ""
             cells[5:] = [""] * len(cells[5:])
         rows.append(tuple(cells))
-    return output.table(_headers(result), [*rows, *_outside(result)], right=(2, 3))
+    rows += _outside(result)
+    return output.table(_headers(result), rows, right=(2, 3), whole=FIGURES)
 
 
 # Cells
@@ -285,12 +317,19 @@ def _figure(figure: Figure | None, *, modelled: bool) -> str:
 def _energy(value: float | None, half: float, modelled: bool) -> str:
     if value is None:
         return figures.UNKNOWN
-    mark = "~" if modelled else ""
     if _untold(value, half, modelled) and value + half > 0:
-        return f"{mark}{BELOW} {figures.quantity(value + half, 'J', 2)}"
+        return _limit(value + half, modelled)
     if not value:
-        return f"{mark}0 J"
-    return f"{mark}{_joules(value)} ± {figures.percent(half / abs(value))}"
+        return f"{_mark(modelled)}0 J"
+    return f"{_mark(modelled)}{_joules(value)} ± {figures.percent(half / abs(value))}"
+
+
+def _mark(modelled: bool) -> str:
+    return "~" if modelled else ""
+
+
+def _limit(most: float, modelled: bool) -> str:
+    return f"{_mark(modelled)}{BELOW} {figures.quantity(most, 'J', 2)}"
 
 
 def _untold(value: float, half: float, modelled: bool) -> bool:
@@ -305,8 +344,12 @@ def _is_below(line: Line) -> bool:
     return line.energy_j is not None and _untold(line.energy_j, line.half_j, line.modelled)
 
 
-def _joules(value: float | None) -> str:
-    return "" if value is None else figures.quantity(value, "J")
+def _directions_below(line: Line) -> bool:
+    return any(BELOW in _direction(part) for part in (line.forward, line.backward))
+
+
+def _joules(value: float) -> str:
+    return figures.quantity(value, "J")
 
 
 def _percent(share: float | None) -> str:
@@ -324,14 +367,16 @@ def _legend(result: LayersResult, lines: Sequence[Line]) -> list[str]:
         )
     if result.energy_j is not None and result.energy_j.method == MODELLED:
         said.append(NO_SENSOR)
-    if any(map(_is_below, lines)):
+    if any(_is_below(line) or _directions_below(line) for line in lines):
         said.append(
             f"{BELOW}: too little to be told, at most so much; a longer --layer-time tells more."
         )
     reasons: dict[str, list[str]] = {}
     for line in lines:
         for warning in line.layer.warnings:
-            reasons.setdefault(warning, []).append(line.layer.name)
+            reasons.setdefault(output.one_line(warning), []).append(
+                output.one_line(line.layer.name)
+            )
     said += [f"{', '.join(names)}: {warning}." for warning, names in reasons.items()]
     cost = result.hook_cost
     if cost is not None and cost.share > 0:

@@ -132,7 +132,11 @@ def stdout_kept_clean() -> Iterator[None]:
 
 
 def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> str:
     """A table that fits the terminal, or 80 columns where there is none.
 
@@ -140,12 +144,18 @@ def table(
         headers: of the columns.
         rows: cells as text; long ones are folded, never cut.
         right: columns that are aligned to the right.
+        whole: columns whose cells stay on one line; short ones, as figures are.
     """
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for index, header in enumerate(headers):
-        made.add_column(header, justify="right" if index in right else "left", overflow="fold")
+        made.add_column(
+            header,
+            justify="right" if index in right else "left",
+            overflow="fold",
+            no_wrap=index in whole,
+        )
     for row in rows:
         made.add_row(*map(_escaped, row))
     return _rendered(made)

@@ -56,14 +56,14 @@ def service(judge: Judge, flags: Mapping[str, Any]) -> Service | None:
     """
     url = flags["url"]
     if not judge.asks_a_service:
-        given = [f for f in ("offline", "dry_run", "token_file", "ca_file") if flags[f]]
+        given = [f for f in ("offline", "dry_run", "token_file", "ca_file", "timeout") if flags[f]]
         if from_command_line("url"):  # an address in the environment is no request
             given.append("url")
         if given:
             flag = "--" + given[0].replace("_", "-")
             raise ConfigError(f"{flag} is for a grader that asks a service: give --grader web too")
         return None
-    configuration = configure({"grading_url": url})
+    configuration = configure({"grading_url": url, "grading_timeout": flags["timeout"]})
     url = configuration.settings.grading_url
     if not url:
         raise ConfigError(

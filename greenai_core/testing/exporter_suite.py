@@ -196,8 +196,8 @@ class ExporterConformance(Conformance):
         return [kind for kind in RESULT_TYPES if self._export(sample_report(kind)) is not None]
 
     def _with_energies(self) -> list[str]:
-        """Kinds whose results have one total each: no comparisons, studies, layers."""
-        apart = ("compare", "study", "layers")
+        """Kinds whose results have one total each: no comparisons, studies, layers, caps."""
+        apart = ("compare", "study", "layers", "powercap")
         return [kind for kind in self._written() if kind not in apart]
 
 

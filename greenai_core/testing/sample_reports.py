@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from greenai_core.cap_results import (
+    CapConfirmation,
+    CapInForce,
+    CappedDevice,
+    CapPoint,
+    CapProbe,
+    CapRatio,
+    CapResult,
+)
 from greenai_core.layer_results import HookCost, LayerEnergy, LayersResult
 from greenai_core.parameters import ParameterCount
 from greenai_core.results import (
@@ -57,7 +66,7 @@ def sample_report(kind: str, *, known: bool = True) -> Report:
     """A report of one result.
 
     Args:
-        kind: ``bench``, ``train``, ``measure``, ``grade``, ``compare``, ``study`` or ``layers``.
+        kind: one of ``RESULT_TYPES``.
         known: False: the channel of the total failed, so the total is None.
     """
     results: dict[str, Result] = {
@@ -68,6 +77,7 @@ def sample_report(kind: str, *, known: bool = True) -> Report:
         "compare": _comparison(known),
         "study": _study(known),
         "layers": _layers(known),
+        "powercap": _powercap(known),
     }
     return Report(
         kind=kind,
@@ -304,6 +314,72 @@ def _layers(known: bool) -> LayersResult:
         passes=100,
         missing=_missing(known),
         warnings=("one | warning",),
+    )
+
+
+def _powercap(known: bool) -> CapResult:
+    """250 W need four fifths of ``SAMPLE_ENERGY_J``, the joules of 400 W; or it was interrupted."""
+    caps = (400.0, 100.0, 400.0, 250.0)
+    roles = ("pilot", "grid", "grid", "adaptive")
+    probes = tuple(map(_probe, range(len(caps)), caps, roles))
+    curve = tuple(map(_point, (100.0, 175.0, 250.0, 325.0, 400.0)))
+    pieces = _repetitions(True)[:1] * 4
+    return CapResult(
+        devices=(_BOARD,),
+        limiter="nvml",
+        unit="W",
+        objective="edp",
+        original=400.0,
+        chosen=250.0 if known else 400.0,
+        kept_original=not known,
+        reason="250 W | is better" if known else "interrupted after 4 probes",
+        probes=probes,
+        curve=curve if known else (),
+        pareto=curve[:1:-1] if known else (),
+        energy=CapRatio(0.8, 0.78, 0.82) if known else None,
+        time=CapRatio(1.1, 1.09, 1.11) if known else None,
+        score=CapRatio(0.88, 0.86, 0.9) if known else None,
+        quads=(Quad("ABBA", pieces), Quad("BAAB", pieces)) if known else (),
+        candidate=250.0 if known else None,
+        contains=(_BOARD, ID),
+        duration_s=70.0,
+        complete=known,
+        warnings=("one | warning",),
+        outcome="confirmed" if known else "interrupted",
+        limits=(CappedDevice(_BOARD, "Board|1", 0, 400.0, 400.0, 100.0, 500.0, {}),),
+        chosen_point=_point(250.0) if known else None,
+        command=("python", 'infer a, "model" | fast.py'),
+        step_pattern="step|done" if known else None,
+        others=(CapConfirmation(175.0, *_RATIOS, (Quad("ABBA", pieces),)),) if known else (),
+    )
+
+
+_BOARD = "gpu:GPU-1"
+_RATIOS = (CapRatio(0.85, 0.83, 0.87), CapRatio(1.2, 1.19, 1.21), CapRatio(1.02, 1.0, 1.04))
+
+
+def _point(cap: float) -> CapPoint:
+    """Joules least at 250 W: four fifths of those at 400 W."""
+    joules = SAMPLE_ENERGY_J * (0.8 + 0.2 * ((cap - 250) / 150) ** 2)
+    seconds = 0.1 * (1 + 0.1 * ((400 - cap) / 150) ** 2)
+    return CapPoint(cap, seconds, joules / seconds, joules, 10 * joules * seconds / SAMPLE_ENERGY_J)
+
+
+def _probe(number: int, cap: float, role: str) -> CapProbe:
+    point = _point(cap)
+    return CapProbe(
+        asked=cap - 20 * (cap == 100.0),
+        cap=cap,
+        start_s=3.0 * number,
+        duration_s=10 * point.seconds_s,
+        steps=10,
+        seconds_s=figure(point.seconds_s, "clock", "mean of 10 steps"),
+        energy_j=figure(point.energy_j),
+        power_w=figure(point.power_w),
+        role=role,
+        note="it keeps | 100 W" if cap == 100.0 else "",
+        in_force=(CapInForce(_BOARD, cap),),
+        channels=(ChannelJoules(_BOARD, 8 * point.energy_j), ChannelJoules(ID, 2 * point.energy_j)),
     )
 
 

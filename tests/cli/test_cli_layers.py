@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from greenai_core import read_report
-from greenai_core.cli import exit_codes, layers_text
+from greenai_core.cli import exit_codes, layers, layers_text
+from greenai_core.report_files import dump
 from greenai_core.testing.sample_reports import figure, sample_report
 
 FAST = ("--layer-time", "0.05", "--max-time", "1", "--min-time", "0.05", "--precision", "90%")
@@ -192,3 +194,200 @@ def test_rows_are_sorted_by_joules_also_where_one_has_none():
     report = replace(sample_report("layers"), results=(replace(one, layers=layers),))
     text = layers_text.text(report, 10, tree=False)
     assert 0 < text.index("\nblock.conv|1 ") < text.index(f"\n{one.layers[-1].name} ")
+
+
+# Ctrl-C, faults
+
+
+QUICKLY = ("-p", "sim", "--precision", "90%", "--min-time", "0.1", "--max-time", "10")
+
+
+@pytest.mark.parametrize(
+    ("phase", "methods", "rows"),
+    [
+        ("whole", set(), 0),
+        ("timing", set(), 0),
+        ("layers", {"time"}, 2),
+        ("again", {"isolation"}, 2),
+    ],
+)
+def test_ctrl_c_leaves_what_was_measured(greenai, tiny, simulated, phase, methods, rows):
+    model = tiny(seconds=0.001, layers={"interrupt": phase})
+    more = ("--min-time", "5") if phase == "whole" else ()
+    options = ("--method", "isolation", "--layer-time", "0.1", *QUICKLY, *more)
+    done = greenai("layers", model, *options, "--csv", "rows.csv", "--json")
+    assert done.code == 130, done.err
+    assert "Traceback" not in done.err
+    assert done.err.endswith("greenai: interrupted\n")
+    report = read_report(simulated / "greenai-report" / "report.json")
+    assert done.json == json.loads((simulated / "greenai-report" / "report.json").read_text())
+    assert not report.complete
+    (result,) = report.results
+    assert result.energy_j.value > 0
+    assert result.warnings[-1].startswith("interrupted: ")
+    known = [layer for layer in result.layers if layer.energy_j is not None]
+    assert len(known) == rows
+    assert {layer.method for layer in known} == methods
+    assert (simulated / "rows.csv").read_text().count("\n") == 7
+    shown = greenai("layers", model, *options)
+    assert shown.code == 130
+    assert "one inference of 1" in " ".join(shown.out.split())
+    assert "interrupted" in shown.err
+
+
+def test_a_place_that_takes_no_rows_is_told_before_measuring(greenai, tiny, simulated):
+    (simulated / "file").write_text("")
+    model = tiny(seconds=0.001, layers={"interrupt": "whole"})
+    for flags in (("--csv", "file/rows.csv"), ("--out", "file/x")):
+        done = greenai("layers", model, *QUICKLY, *flags)
+        assert done.code == exit_codes.USAGE
+        assert done.out == ""
+        assert not (simulated / "greenai-report" / "report.json").exists()
+
+
+def test_rows_that_cannot_be_written_in_the_end_are_shown_all_the_same(
+    greenai, tiny, simulated, monkeypatch
+):
+    saved = layers.output.save
+
+    def save(path, content):
+        if path.name == "rows.csv":
+            raise layers.output.OutputError(f"{path} cannot be written: no space")
+        saved(path, content)
+
+    monkeypatch.setattr(layers.output, "save", save)
+    model = tiny(seconds=0.001, layers={"two": True})
+    done = greenai("layers", model, *QUICKLY, "--layer-time", "0.1", "--csv", "rows.csv")
+    assert done.code == exit_codes.OUTPUT
+    assert "second" in done.out
+
+
+def test_a_sensor_that_is_lost_leaves_the_times_and_the_code_says_so(greenai, tiny, simulated):
+    model = tiny(seconds=0.001, marker="lost", layers={"two": True})
+    options = (*QUICKLY, "--min-time", "4", "-O", "sim.lost_file=lost")
+    done = greenai("layers", model, *options)
+    assert done.code == exit_codes.MEASUREMENT
+    (error,) = done.errors
+    assert "no total" in error
+    assert "energy unknown" in done.out
+    (result,) = read_report(simulated / "greenai-report" / "report.json").results
+    assert result.energy_j is None
+    assert sum(layer.time_share for layer in result.layers) == pytest.approx(1.0, rel=0.2)
+
+
+# Directions of training, and names that others chose
+
+
+def in_training(**halves):
+    """A report of one layer in training; keywords give value and half-width of each pass."""
+    (one,) = sample_report("layers").results
+    layer = replace(one.layers[1], parent=None, calls=0, seconds=None, time_share=None)
+    nothing = replace(layer.energy_j, value=0.0, low=0.0, high=0.0, repeat_low=0.0, repeat_high=0.0)
+    rows = [replace(layer, energy_j=nothing, with_parts_j=nothing, warnings=())]
+    for direction, (value, half, method) in halves.items():
+        told = replace(
+            layer.energy_j,
+            value=value,
+            repeat_low=max(value - half, 0.0),
+            repeat_high=value + half,
+        )
+        rows.append(
+            replace(
+                layer,
+                name=f"{layer.name} [{direction}]",
+                parent=layer.name,
+                calls=1,
+                time_share=0.1,
+                energy_j=told,
+                method=method,
+                direction=direction,
+                warnings=(),
+            )
+        )
+    result = replace(one, phase="training", layers=tuple(rows))
+    return replace(sample_report("layers"), results=(result,))
+
+
+def test_the_passes_of_training_have_marks_and_upper_limits_as_rows_have():
+    report = in_training(forward=(0.1, 0.001, "isolation"), backward=(0.001, 0.02, "isolation"))
+    text = layers_text.text(report, 10, tree=False)
+    (row,) = [line for line in lines_of(text) if line.startswith("block.conv|1")]
+    assert row.split("  ")[-1].strip() == "< 21 mJ"
+    assert "100 mJ" in row
+    assert "too little to be told" in " ".join(text.split())
+    report = in_training(forward=(0.1, 0.001, "isolation"), backward=(0.05, 0.02, "time"))
+    (row,) = [
+        line
+        for line in lines_of(layers_text.text(report, 10, tree=True))
+        if line.startswith("block.conv|1")
+    ]
+    assert row.split("  ")[-1].strip() == "~50.0 mJ"
+    assert " 100 mJ" in row, "that pass was measured"
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_names_of_layers_do_not_steer_the_terminal(tree):
+    """They come from the file of a model, which anybody may have written."""
+    (one,) = sample_report("layers").results
+    hostile = "\x1b[31mred\u202e\nnext [bold]x[/bold] " + "n" * 200
+    layers = tuple(
+        replace(layer, name=hostile, type="\x1b]0;title\x07", warnings=("a\x1b[2J",))
+        if layer.name == "block.norm"
+        else layer
+        for layer in one.layers
+    )
+    report = replace(sample_report("layers"), results=(replace(one, layers=layers),))
+    text = layers_text.text(report, 10, tree=tree)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[bold]" in text
+    assert max(map(len, lines_of(text))) <= 80 or "n" * 80 in text
+
+
+def test_subtotals_are_marked_where_a_part_goes_by_its_time():
+    """Also on a machine whose joules are all modelled: the mark is about the method."""
+    (one,) = sample_report("layers").results
+    rows = [replace(row, method="context") for row in one.layers]
+    report = replace(sample_report("layers"), results=(replace(one, layers=tuple(rows)),))
+    measured = layers_text.text(report, 10, tree=False).split("with all inside")[1]
+    assert "~" not in measured.split("\n\n")[0]
+    marked = layers_text.text(sample_report("layers"), 10, tree=False).split("with all inside")[1]
+    assert "~" in marked.split("\n\n")[0]
+
+
+def test_layers_that_were_not_timed_are_no_residual_of_nothing():
+    (one,) = sample_report("layers", known=False).results
+    (known,) = sample_report("layers").results
+    assert "no layer was timed" in shown(one, energy_j=known.energy_j)
+
+
+# Other commands
+
+
+def test_explain_adds_the_rows_up_again(greenai, simulated):
+    path = simulated / "report.json"
+    path.write_text(dump(sample_report("layers")))
+    done = greenai("explain", path)
+    assert done.code == 0, done.err
+    assert "the rows were added up again" in done.out
+    assert "block.norm: energy" in done.out
+    assert "written before there were any" not in done.out.split("block.norm: energy")[1]
+    (one,) = sample_report("layers").results
+    wrong = replace(one, layers=one.layers[:-1])
+    path.write_text(dump(replace(sample_report("layers"), results=(wrong,))))
+    done = greenai("explain", path)
+    assert done.code == exit_codes.REPORT
+    assert "add up to" in done.out + done.err
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_figures_of_training_stay_on_one_line(tree):
+    """Names are folded before a number loses its unit."""
+    released = Path(__file__).parents[1] / "data/report-1-layers-0.1.0.json"
+    text = layers_text.text(read_report(released), 10, tree=tree)
+    assert max(map(len, lines_of(text))) <= 80
+    table = text.split("one training step")[1].split("sum")[0]
+    assert not [line for line in lines_of(table) if line.strip() in ("%", "mJ", "J")]
+    (row,) = [line for line in lines_of(table) if "51.1 mJ" in line]
+    assert row.rstrip().endswith("119 mJ")
+    assert "170 mJ ± 6.1 %" in row

@@ -101,16 +101,17 @@ def test_it_says_what_is_done_in_the_wrong_order(tmp_path):
 def test_results_are_written_after_an_exception(tmp_path):
     """Also when it comes between the forward and the backward pass."""
     script = """
-    import sys, torch
+    import sys, time, torch
     from greenai_plugins.compat.measurement import LayerwiseMeasurementTool
     torch.set_num_threads(1)
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh())
     options = {"rapl": {"root": sys.argv[1]}}
     tool = LayerwiseMeasurementTool("layers.csv", 0, profilers="rapl", options=options)
     model = tool.start(model)
-    for step in range(3):
+    began = time.perf_counter()
+    while True:
         loss = model(torch.rand(2, 4)).sum()
-        if step == 2:
+        if time.perf_counter() - began > 0.3:  # long enough for the sensor to move
             raise RuntimeError("the user's own")
         loss.backward()
     """
@@ -129,3 +130,96 @@ def test_results_are_written_after_an_exception(tmp_path):
     rows = table(tmp_path / "layers.csv")
     assert [row[0] for row in rows] == ["Linear", "Tanh"]
     assert all(float(row[1]) > 0 for row in rows), done.stderr
+
+
+def encoder():
+    """Attention calls no layer of its own; in inference the whole runs as one operation."""
+    return nn.Sequential(
+        nn.Linear(4, 8),
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        nn.utils.parametrizations.weight_norm(nn.Linear(8, 2)),
+        nn.ModuleDict({"unused": nn.Linear(2, 2)}),
+    )
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.all = encoder()
+
+    def forward(self, x):
+        return self.all[2](self.all[1](self.all[0](x)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_layer_that_did_something_is_left_out_and_none_is_zero(tmp_path, training):
+    file = tmp_path / "layers.csv"
+    tool = LayerwiseMeasurementTool(file, profilers=[SimulatedCounterProfiler()])
+    model = tool.start(Encoder().train(training))
+    for _ in range(20):
+        with torch.set_grad_enabled(training):
+            output = model(torch.rand(3, 5, 4))
+        if training:
+            output.sum().backward()
+    tool.stop()
+    rows = table(file)
+    types = [row[0] for row in rows]
+    assert types[0] == "Linear"
+    assert types[-2:] == ["ParametrizedLinear", "Linear"]
+    inside = types[1:-2]
+    if training:
+        assert inside[0] == "MultiheadAttention"
+        assert "NonDynamicallyQuantizableLinear" not in types
+    else:
+        assert inside == ["TransformerEncoderLayer"]
+    joules = dict(zip(range(len(rows)), [row[1] for row in rows], strict=True))
+    assert joules.pop(len(rows) - 1) == "", "it was not called: nothing is known of it"
+    assert float(joules[1]) > 0
+    assert float(joules[len(rows) - 2]) > 0
+
+
+def test_a_warning_leads_to_the_line_of_the_user(tmp_path):
+    tool = LayerwiseMeasurementTool(tmp_path / "a.csv", profilers="modelled")
+    train(tool.start(network()), 1)
+    with pytest.warns(RuntimeWarning, match="stays empty") as found:
+        tool.stop()
+    assert [warning.filename for warning in found] == [__file__]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+def test_a_fork_of_the_program_ends_nothing(tmp_path):
+    """Its end is not the end of what is measured, which would write rows twice."""
+    script = """
+    import os, sys
+    import warnings; warnings.simplefilter("ignore")
+    from greenai_plugins.compat.measurement import (
+        AsynchronousMeasurementTool, EnergyMeasurementTool, LayerwiseMeasurementTool,
+    )
+    import torch
+    torch.set_num_threads(1)
+    tools = [
+        EnergyMeasurementTool("energy.csv", profilers="modelled"),
+        AsynchronousMeasurementTool("readings.csv", profilers="modelled"),
+        LayerwiseMeasurementTool("layers.csv", profilers="modelled"),
+    ]
+    model = torch.nn.Linear(2, 2)
+    tools[0].start(), tools[1].start(0.1), tools[2].start(model)
+    model(torch.rand(1, 2))
+    child = os.fork()
+    if not child:
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    print([len(open(name).readlines()) for name in ("energy.csv", "readings.csv", "layers.csv")])
+    for tool in tools:
+        tool.stop()
+    print([len(open(name).readlines()) for name in ("energy.csv", "layers.csv")])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == ["[0, 0, 0]", "[1, 1]"], done.stderr

@@ -6,8 +6,10 @@ import ast
 import functools
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 import scipy.stats
 
 from greenai_core import statistics
+
+sys.path.insert(0, str(Path(__file__).parent))  # for layer_machine
 
 PROMISED = 0.93
 """Lowest coverage that an interval of 95 % may truly have."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 
 from greenai_core import ModelError, ProfiledLayered, ProfiledPass, Session
@@ -104,13 +107,16 @@ class Alone:
     HANDED_S, HANDED_W = 1e-3, 60.0
     LAYERS = {"a": (2e-3, 200.0), "b": (0.2e-3, 100.0)}
 
-    def __init__(self):
+    def __init__(self, layers=None, cv=0.0):
+        self.LAYERS = layers or Alone.LAYERS
+        self.cv = cv
+        self.random = random.Random(3)
         self.clock = VirtualClock()
         self.power = DrivenPower(20.0)
 
     def spend(self, seconds, watts):
         self.power.set(self.clock.now(), watts)
-        self.clock.sleep(seconds)
+        self.clock.sleep(seconds * max(1 + self.cv * self.random.gauss(0, 1), 0.0))
         self.power.set(self.clock.now(), 20.0)
 
     def layers(self):
@@ -135,8 +141,7 @@ class Alone:
             self.spend(*cost)
 
 
-def test_handing_a_layer_over_is_none_of_its_cost():
-    machine = Alone()
+def measured_alone(machine, layer_s=2.0):
     profiler = SimulatedCounterProfiler(counters=[rapl_counter(machine.power)])
     loop = LoopSettings(precision=0.01, min_time_s=2.0, max_time_s=10.0)
     with Session([profiler], clock=machine.clock) as session:
@@ -145,9 +150,13 @@ def test_handing_a_layer_over_is_none_of_its_cost():
         summary = ModelSummary("net", "simulated", "cpu", (), 1)
         whole = inference_result(summary, None, run, costs, loop)
         one_pass = Pass("inference", machine, None, machine.work, lambda: None, {})
-        settings = LayerSettings(method=ISOLATION, loop=loop, seed=1, layer_s=2.0)
+        settings = LayerSettings(method=ISOLATION, loop=loop, seed=1, layer_s=layer_s, top=99)
         measurement = LayerMeasurement(one_pass, session.sources, machine.clock, settings)
-        result = measurement.measure(whole)
+        return measurement.measure(whole)
+
+
+def test_handing_a_layer_over_is_none_of_its_cost():
+    result = measured_alone(Alone())
     for layer in result.layers:
         seconds, watts = Alone.LAYERS[layer.name]
         assert layer.method == ISOLATION
@@ -156,3 +165,17 @@ def test_handing_a_layer_over_is_none_of_its_cost():
     # What the pass spends on handing itself over belongs to no layer.
     assert result.unattributed_j.value == pytest.approx(1e-3 * 60.0, rel=0.3)
     assert abs(result.residual_share) < 0.2
+
+
+def test_layers_that_cost_no_more_than_their_handing_over_do_not_add_up_to_something():
+    """Half of them are measured below nothing; at nothing the sum of all would be too large."""
+    tiny = {f"tiny{index}": (1e-7, 60.0) for index in range(16)}
+    result = measured_alone(Alone({"big": (2e-3, 200.0), **tiny}, cv=0.2), layer_s=0.3)
+    rows = [layer for layer in result.layers if layer.method == ISOLATION and layer.name != "big"]
+    assert len(rows) >= 4
+    below = [layer for layer in rows if layer.measured_j.value < 0]
+    assert below
+    assert all("no more than handing" in layer.warnings[0] for layer in below)
+    unsure = [(row.measured_j.repeat_high - row.measured_j.value) / 1.96 for row in rows]
+    assert abs(sum(row.measured_j.value for row in rows)) < 3 * math.hypot(*unsure)
+    assert all(layer.energy_j.value >= 0 for layer in result.layers)

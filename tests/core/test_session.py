@@ -9,6 +9,7 @@ import pytest
 
 from greenai_core import (
     Channel,
+    ConfigError,
     CounterProfiler,
     DLLibrary,
     LifecycleError,
@@ -240,6 +241,18 @@ def test_profilers_opened_before_a_failing_one_are_closed():
 def test_no_profiler_at_all_is_an_error_that_says_why():
     with pytest.raises(NoSensorError, match="none is installed"), Session([]):
         pass
+
+
+@pytest.mark.parametrize("profilers", [["auto"], ("auto",), iter(["auto"])])
+def test_auto_in_a_list_is_auto(profilers):
+    with Session("auto") as plain, Session(profilers) as listed:
+        assert [c.id for c in listed.channels] == [c.id for c in plain.channels]
+
+
+@pytest.mark.parametrize("other", ["modelled", "nvml"])
+def test_auto_beside_others_is_refused(other):
+    with pytest.raises(ConfigError, match="'auto' alone, or names without it"):
+        Session(["auto", other])
 
 
 def test_auto_tells_why_it_skipped_what():

@@ -336,10 +336,10 @@ def test_markdown_quotes_commands():
         ((0.0, 0.0, 0.0, "J"), "0 J (0 to 0)"),
         ((1234.0, 1200.0, 1268.0, "J"), "1.234 kJ (1.200 to 1.268)"),
         ((2.5e-7, None, None, "J"), "250 nJ"),
-        ((1e-15, None, None, "J"), "0.00000100 nJ"),
+        ((1e-15, None, None, "J"), "1.00 fJ"),
         ((999.6, 990.0, 1010.0, "W"), "1000 W (990 to 1010)"),
         ((-0.5, -1.5, 0.5, "J"), "-500 mJ (-1500 to 500)"),
-        ((5e12, None, None, "J"), "5000 GJ"),
+        ((5e12, None, None, "J"), "5.00 TJ"),
     ],
 )
 def test_quantities(arguments, expected):

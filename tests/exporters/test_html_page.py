@@ -23,7 +23,7 @@ HOSTILE = (
     '</script><script>alert(1)</script><img src="http://evil/x" onerror=a>\u2028\u202e]]>&<!--'
 )
 
-SHOWN = ("bench", "compare", "grade", "measure", "study", "train")
+SHOWN = ("bench", "compare", "grade", "measure", "powercap", "study", "train")
 KINDS = pytest.mark.parametrize("kind", SHOWN)
 
 

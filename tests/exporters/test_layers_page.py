@@ -70,7 +70,9 @@ def test_both_phases_of_a_released_report_stand_apart():
     assert "blocks.0.shared" in text
     (table,) = [block for block in training.blocks if isinstance(block, Table)]
     rows = {getattr(row[0], "text", row[0]): row for row in table.rows}
-    assert rows["blocks.0.shared"][8] == "repeated by itself"
+    assert rows["blocks.0.shared"][9] == "repeated by itself"
+    assert {rows["blocks.0.shared"][at].value > 0 for at in (7, 8)} == {True}
+    assert rows["(optimiser)"][7:9] == ("", "")
     sums = sum(row[6].value for name, row in rows.items() if name != "sum")
     assert sums == pytest.approx(rows["sum"][6].value, rel=1e-6)
 
@@ -106,3 +108,62 @@ def test_names_are_no_markup():
         results=(replace(one, layers=odd, residual_j=figure(0.01)),),
     )
     assert "<b>block" not in HtmlExporter().export(report).decode()
+
+
+def with_layers(change):
+    report = sample_report("layers")
+    (one,) = report.results
+    return replace(report, results=(replace(one, layers=tuple(map(change, one.layers))),))
+
+
+def table_of(report):
+    (table,) = [block for block in section(report).blocks if isinstance(block, Table)]
+    return table
+
+
+def test_a_row_of_no_joules_is_below_all_others():
+    """Its share of the time is no number of joules."""
+    nothing = replace(figure(0.0), low=0.0, high=0.0, repeat_low=0.0, repeat_high=0.0)
+    report = with_layers(
+        lambda layer: (
+            replace(layer, energy_j=nothing, time_share=0.99)
+            if layer.name == "block.norm"
+            else layer
+        )
+    )
+    names = [getattr(row[0], "text", row[0]) for row in table_of(report).rows[:-3]]
+    assert names[-1] == "block.norm"
+
+
+def test_what_drowns_in_noise_has_no_joules_of_a_mac():
+    noisy = replace(figure(0.01), low=0.0, high=0.2)
+    report = with_layers(
+        lambda layer: replace(layer, energy_j=noisy) if layer.name == "block.conv|1" else layer
+    )
+    cells = {getattr(row[0], "text", row[0]): row[7] for row in table_of(report).rows}
+    assert cells["block.conv|1"] == ""
+    full = {getattr(r[0], "text", r[0]): r[7] for r in table_of(sample_report("layers")).rows}
+    assert full["block.conv|1"] != ""
+
+
+def test_what_goes_by_its_time_is_marked_without_colour_in_both_pictures():
+    (pictures,) = [b for b in section(sample_report("layers")).blocks if isinstance(b, Pictures)]
+    bars, flame = pictures.pictures
+    for picture in (bars, flame):
+        body = picture.variants[0][1].body
+        assert "~ " in body
+        assert "~" in picture.about
+    assert "~ block.conv" not in bars.variants[0][1].body
+
+
+def test_hostile_names_are_text():
+    report = with_layers(
+        lambda layer: (
+            replace(layer, name="<script>alert(1)</script>" + "x" * 300)
+            if layer.name == "block.norm"
+            else layer
+        )
+    )
+    html = HtmlExporter().export(report).decode()
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html

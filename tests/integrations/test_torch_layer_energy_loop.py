@@ -8,10 +8,9 @@ import threading
 
 import pytest
 
-from greenai_core import LifecycleError, ModelError, Session
-from greenai_core.testing import SimulatedCounterProfiler
-from greenai_plugins.integrations import torch_loop_watch
+from greenai_core import LifecycleError, ModelError
 from greenai_plugins.integrations.torch_layer_energy import layer_energy
+from greenai_plugins.integrations.torch_watching_cost import watching_cost
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -42,13 +41,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def machine():
-    """A session on a simulated socket of constant power, whose second is real time."""
-    with Session([SimulatedCounterProfiler()]) as session:
-        yield session
 
 
 def trained(network, session=None, steps=3):
@@ -334,6 +326,8 @@ def test_layers_that_are_computed_twice_are_refused(machine):
 
 def test_outputs_that_hide_their_tensors(machine):
     class Hidden:
+        __slots__ = ("value",)
+
         def __init__(self, value):
             self.value = value
 
@@ -369,6 +363,6 @@ def test_a_result_is_read_after_the_block(machine):
 
 
 def test_what_watching_costs_is_measured():
-    cost = torch_loop_watch.watching_cost()
+    cost = watching_cost()
     assert 0 < cost.call_s < 1e-2
     assert 0 < cost.operation_s < 1e-2

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from greenai_core import ProfiledLayered, RepeatableLayered, TimedLayered
+from greenai_plugins.models import keras_runtime
 from greenai_plugins.models.keras_format import KerasModel
+from greenai_plugins.models.keras_layers import KerasLayers
 
 pytestmark = pytest.mark.tensorflow
 keras = pytest.importorskip("keras")
@@ -77,3 +79,56 @@ def test_counting_and_calling_leave_the_model_alone(model):
     layered.calls(model.prepare(x))
     for name, array in model.run(x).items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_layers_with_a_state_keep_it(tmp_path):
+    """Of random numbers, of a recurrence, and of their own: only inferences move them on."""
+
+    @keras.saving.register_keras_serializable("greenai-tests")
+    class Moving(keras.layers.Layer):
+        def build(self, shape):
+            self.count = self.add_weight(name="count", initializer="zeros", trainable=False)
+            self.seed = keras.random.SeedGenerator(1)
+
+        def call(self, x):
+            self.count.assign_add(1.0)
+            return x * self.count + keras.random.normal(keras.ops.shape(x), seed=self.seed)
+
+    x = keras.Input(batch_shape=(2, 3, 4), name="x")
+    rows = keras.layers.LSTM(4, stateful=True, name="rows")(Moving(name="moving")(x))
+    file = tmp_path / "m.keras"
+    keras.Model(x, rows).save(file)
+    with KerasModel(file, device="cpu") as model:
+        prepared = model.prepare({"x": np.ones((2, 3, 4), np.float32)})
+        layered = model.as_layered()
+        moving, rows = (model._model.get_layer(name) for name in ("moving", "rows"))
+        held = [moving.count, moving.seed.state, *rows.states]
+        model.predict(prepared)
+        before = [np.array(variable) for variable in held]
+        layered.macs(prepared)
+        for call in layered.calls(prepared):
+            for _ in range(3):
+                call.replay()
+        for variable, value in zip(held, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+        model.predict(prepared)
+        assert float(moving.count) == before[0] + 1
+
+
+def test_a_weight_that_layers_share_is_counted_once():
+    inner = keras.layers.Dense(4, name="inner")
+    x = keras.Input((3, 4))
+    network = keras.Model(x, inner(keras.layers.TimeDistributed(inner, name="rows")(x)))
+    place = keras_runtime.Place("/CPU:0", None)
+    layers = KerasLayers(network, place).layers()
+    assert [(layer.name, layer.parameters) for layer in layers] == [("rows", 20), ("inner", 0)]
+
+
+def test_layers_called_by_names_of_arguments_that_are_no_tensors(tmp_path):
+    x = keras.Input((3, 4), name="x")
+    attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
+    file = tmp_path / "m.keras"
+    keras.Model(x, attention(value=x, query=x, attention_mask=None)).save(file)
+    with KerasModel(file, device="cpu") as model:
+        (call,) = model.as_layered().calls(model.prepare(model.make_inputs()))
+        assert call.empty().shape == call.replay().shape

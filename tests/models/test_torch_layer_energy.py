@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 
 from greenai_core import ModelError, RepeatableLayered, TimedLayered
+from greenai_plugins.models.torch_layer_times import LayerClock
 from greenai_plugins.models.torch_layers import TorchLayered
 from greenai_plugins.models.torch_runtime import Feed
 
@@ -147,6 +149,36 @@ def test_a_layer_is_done_as_often_as_asked():
         assert len(done) == 1 + 2 * times
 
 
+def test_a_script_inside_a_network_is_a_layer_that_can_be_repeated():
+    """TorchScript hands assignments on to what it is made of, where they would stay."""
+
+    @torch.jit.ignore
+    def counted(x):
+        done.append(1)
+        return x
+
+    class Inner(nn.Module):
+        def forward(self, x):
+            return counted(x)
+
+    done = []
+    network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(Inner()))
+    one, feed = layered(network), Feed((torch.rand(1, 2),))
+    assert [call.layer for call in one.timed(feed, 1)] == ["", "0", "1"]
+    assert [call.layer for call in one.calls(feed)] == ["0", "1"]
+    done.clear()
+    one.calls(feed)[1].replay()
+    assert len(done) == 2, "once in the pass, once alone"
+    work = one.repeated(feed, "1", 4)
+    for _ in range(3):
+        done.clear()
+        work()
+        assert len(done) == 4
+    done.clear()
+    network(*feed.args)
+    assert len(done) == 1
+
+
 def test_what_cannot_be_repeated_is_refused():
     with pytest.raises(ModelError, match="in place"):
         layered(Net()).repeated(FEED, "block.act", 2)
@@ -171,7 +203,65 @@ def test_multiply_accumulates_of_each_layer_alone():
     assert macs["head"] == 2 * 4 * 2
 
 
+class Gathered(nn.Module):
+    """Layers in a list, one that another one calls too, and what PyTorch runs as one."""
+
+    def __init__(self):
+        super().__init__()
+        self.list = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.again = nn.ModuleDict({"tied": self.list[0]})
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.unused = nn.Linear(8, 8)
+
+    def forward(self, x):
+        for layer in self.list:
+            x = layer(x)
+        return self.encoder(self.again["tied"](x))
+
+
+def test_multiply_accumulates_belong_to_layers_that_are_called():
+    """A list of layers is called by nobody, and no layer has less than none."""
+    tokens, width, hidden = 2 * 5, 8, 16
+    macs = layered(Gathered()).macs(Feed((torch.rand(2, 5, width),)))
+    attention = tokens * 4 * width**2 + 2 * (2 * 5**2 * width)
+    assert macs == {
+        "list.0": 2 * tokens * width**2,
+        "list.1": tokens * width**2,
+        "encoder": attention + 2 * tokens * width * hidden,
+    }
+
+
 def test_it_keeps_the_contracts():
     one = layered(copy.deepcopy(Net()))
     assert isinstance(one, TimedLayered)
     assert isinstance(one, RepeatableLayered)
+
+
+def test_layers_called_in_other_threads_are_refused():
+    """They may overlap; and the operations of a thread are numbered by themselves."""
+
+    class Threaded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(2, 2)
+
+        def forward(self, x):
+            found = []
+            thread = threading.Thread(target=lambda: found.append(self.lin(x)))
+            thread.start()
+            thread.join()
+            return found[0]
+
+    network = Threaded()
+    with pytest.raises(ModelError, match="threads"):
+        layered(network).timed(Feed((torch.rand(1, 2),)), 1)
+    assert hooks(network) == 0
+
+
+def test_layers_in_several_streams_are_refused(monkeypatch):
+    streams = iter(range(100))
+    monkeypatch.setattr(LayerClock, "stream", lambda clock: next(streams))
+    network = Net()
+    with pytest.raises(ModelError, match="streams"):
+        layered(network).timed(FEED, 1)
+    assert hooks(network) == 0

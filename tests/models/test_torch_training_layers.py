@@ -243,6 +243,19 @@ def test_layers_that_are_computed_twice_are_refused(reentrant):
         layered.timed(data, 1)
 
 
+def test_multiply_accumulates_are_those_of_training():
+    """In evaluation PyTorch runs an encoder as one operation; in a step its layers are called."""
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    one = trainable(nn.Sequential(encoder, nn.Flatten(), nn.Linear(40, 2)).eval())
+    with one.layered() as layered:
+        data = Batch(Feed((torch.rand(2, 5, 8),)), torch.tensor([0, 1]))
+        macs = layered.macs(data)
+        assert {call.layer for call in layered.timed(data, 1)} > set(macs)
+    assert macs["0.linear1 [forward]"] == macs["0.linear2 [forward]"] == 2 * 5 * 8 * 16
+    assert macs["0.self_attn [forward]"] == 2 * 5 * 4 * 64 + 2 * (2 * 25 * 8)
+    assert macs["0 [forward]"] == 0
+
+
 def test_what_is_compiled_is_refused():
     one = trainable(torch.compile(nn.Linear(3, 2), backend="eager"))
     data = Batch(Feed((torch.rand(2, 3),)), torch.tensor([0, 1]))

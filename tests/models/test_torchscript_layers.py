@@ -18,7 +18,10 @@ from greenai_core import (  # noqa: E402  # likewise
 from greenai_plugins.models.exported_layers import ExportedLayered  # noqa: E402  # likewise
 from greenai_plugins.models.torch_runtime import Feed  # noqa: E402  # likewise
 from greenai_plugins.models.torchscript_format import TorchscriptModel  # noqa: E402  # likewise
-from greenai_plugins.models.torchscript_layers import ScriptLayered  # noqa: E402  # likewise
+from greenai_plugins.models.torchscript_layers import (  # noqa: E402  # likewise
+    ScriptLayered,
+    TimedScriptLayered,
+)
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -38,12 +41,12 @@ def layered(request, tmp_path):
     program = (
         torch.jit.trace(network, X) if request.param == "traced" else torch.jit.script(network)
     )
-    return ScriptLayered(loaded(program, tmp_path))
+    return TimedScriptLayered(loaded(program, tmp_path))
 
 
 def test_the_layers_of_a_program(layered):
     assert isinstance(layered, Layered)
-    assert not isinstance(layered, (TimedLayered, RepeatableLayered)), "hooks do not fire in it"
+    assert not isinstance(layered, RepeatableLayered), "what it does twice is compiled into one"
     found = [(x.name, x.type, x.parent, x.parameters) for x in layered.layers()]
     assert found == [
         ("stem", "Conv2d", None, 112), ("block", "Block", None, 0),
@@ -72,11 +75,138 @@ def test_a_replay_computes_what_the_layer_computed(layered):
         torch.testing.assert_close(act, torch.relu(inner))
 
 
+class Halves(torch.nn.Module):
+    def forward(self, x):
+        return x.mul_(0.5)
+
+
+def test_a_replay_in_place_is_not_fed_its_own_output(tmp_path):
+    """Else it would soon work on numbers that processors are slow with."""
+    network = torch.nn.Sequential(Halves(), torch.nn.ReLU(inplace=True), torch.nn.Tanh()).eval()
+    program = loaded(torch.jit.script(network), tmp_path)
+    x = torch.rand(3, 4)
+    halves, relu, tanh = ScriptLayered(program).calls(Feed((x.clone(),)))
+    for _ in range(3):
+        torch.testing.assert_close(halves.replay(), x / 2)
+        torch.testing.assert_close(relu.replay(), x / 2)
+        torch.testing.assert_close(tanh.replay(), torch.tanh(x / 2))
+        assert halves.empty() is None
+
+
 def test_multiply_accumulates_of_each_layer(layered):
     macs = layered.macs(Feed((X,)))
     assert macs["stem"] == 2 * 4 * 3 * 9 * 64
     assert macs["block.shared"] == 4 * (2 * 4 * 4 * 9 * 64)
     assert macs["head"] == 2 * 4 * 2
+
+
+@pytest.mark.parametrize("probes", [1, 2])
+def test_a_pass_tells_the_time_of_each_call_where_it_happened(layered, probes):
+    calls = layered.timed(Feed((X,)), probes)
+    assert [(call.layer, call.parent) for call in calls] == [
+        ("", None), ("stem", 0), ("block", 0), ("block.shared", 2), ("block.act", 2),
+        ("block.shared", 2), ("block", 0), ("block.shared", 6), ("block.act", 6),
+        ("block.shared", 6), ("norm", 0), ("head", 0),
+    ]  # fmt: skip
+    assert all(call.seconds > 0 for call in calls)
+    for at, call in enumerate(calls):
+        inside = sum(other.seconds for other in calls if other.parent == at)
+        assert inside <= call.seconds, "layers take no longer than what they are in"
+
+
+def test_without_probes_only_the_program_is_timed(layered):
+    assert [call.layer for call in layered.timed(Feed((X,)), 0)] == [""]
+
+
+def test_timing_changes_no_program(layered):
+    program = layered._module
+    before, graph = program(X), str(program.graph)
+    for probes in (0, 1, 2):
+        layered.timed(Feed((X,)), probes)
+    layered.calls(Feed((X,)))
+    assert str(program.graph) == graph
+    assert torch.equal(program(X), before)
+
+
+def test_what_entering_a_program_costs_can_be_taken_off(layered):
+    """Each replay comes with one that takes the same and does nothing."""
+    for call in layered.calls(Feed((X,))):
+        assert call.empty is not None
+        assert call.empty() is None
+
+
+def test_on_a_gpu_layers_are_timed_by_themselves(tmp_path):
+    """The clock of the host would tell when they were handed over."""
+    path = tmp_path / "program.pt"
+    torch.jit.save(torch.jit.script(Net().eval()), path)
+    model = TorchscriptModel(path, device="cpu")
+    model.load()
+    assert isinstance(model.as_layered(), TimedLayered)
+    model.device = "cuda:0"
+    assert not isinstance(model.as_layered(), TimedLayered)
+
+
+class Answer(torch.nn.Module):
+    """A layer that takes and gives more than tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+
+    def forward(
+        self, x: torch.Tensor, more: dict[str, torch.Tensor], other: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.inner(x), {"more": more["more"] + 1}
+
+
+class Nested(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.answer = Answer()
+        self.head = torch.nn.Linear(4, 2)
+
+    def again(self, x: torch.Tensor, more: dict[str, torch.Tensor]):
+        return self.answer(x, more, x)
+
+    def forward(self, x):
+        y, more = self.answer(x, {"more": x})
+        y, more = self.again(y, more)
+        return {"y": self.head(y), "more": more["more"]}
+
+
+def test_layers_that_take_and_give_more_than_tensors(tmp_path):
+    program = loaded(torch.jit.script(Nested().eval()), tmp_path)
+    layered, feed = TimedScriptLayered(program), Feed((torch.rand(3, 4),))
+    names = [(call.layer, call.parent) for call in layered.timed(feed, 1)]
+    assert names == [
+        ("", None), ("answer", 0), ("answer.inner", 1), ("answer", 0), ("answer.inner", 3),
+        ("head", 0),
+    ]  # fmt: skip
+    for call in layered.calls(feed):
+        call.replay()
+        call.empty()
+
+
+def test_a_wrong_input_is_named_with_advice(layered):
+    with pytest.raises(ModelError, match="greenai bench"):
+        layered.timed(Feed((torch.rand(2, 9, 8, 8),)), 1)
+
+
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(4, 4)
+        self.rows = torch.nn.Sequential(self.first, torch.nn.ReLU())
+
+    def forward(self, x):
+        return self.rows(self.first(x))
+
+
+def test_parameters_are_with_the_name_by_which_a_trace_calls_a_layer(tmp_path):
+    """A trace calls a layer with two names by one of them only."""
+    program = torch.jit.trace(Twice().eval(), torch.rand(3, 4))
+    layers = ScriptLayered(loaded(program, tmp_path)).layers()
+    assert {layer.name: layer.parameters for layer in layers if layer.parameters} == {"rows.0": 20}
 
 
 class Loop(torch.nn.Module):
@@ -185,3 +315,32 @@ def test_an_exported_program_is_timed_and_counted_as_its_network_is():
         "block.act", "block.shared", "norm", "head",
     ]  # fmt: skip
     assert layered.macs(Feed((X,)))["block.shared"] == 4 * (2 * 4 * 4 * 9 * 64)
+
+
+def test_what_only_holds_layers_is_no_layer_of_their_kind():
+    """PyTorch gives such a module the class of the first one inside."""
+
+    class Holds(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = torch.nn.ModuleList([torch.nn.Conv2d(3, 3, 1) for _ in range(2)])
+
+        def forward(self, x):
+            for row in self.rows:
+                x = row(x)
+            return x
+
+    layered, _ = exported(Holds())
+    assert [(layer.name, layer.type) for layer in layered.layers()] == [
+        ("rows", "container"), ("rows.0", "Conv2d"), ("rows.1", "Conv2d"),
+    ]  # fmt: skip
+
+
+def test_what_works_in_place_in_an_exported_program_is_not_fed_its_own_output():
+    """It would soon work on numbers that processors are slow with; it goes by its time."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1), torch.nn.SiLU(inplace=True), torch.nn.ReLU(inplace=True)
+    )
+    layered, _ = exported(network)
+    assert [call.layer for call in layered.calls(Feed((X,)))] == ["0", "2"]
+    assert [call.layer for call in layered.timed(Feed((X,)), 1)] == ["", "0", "1", "2"]

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ LAYER_COLUMNS = ("layer type", "energy (J)")
 class LayerwiseMeasurementTool:
     """Mean joules of each layer in a pass: forward and backward together in training.
 
-    A row for each layer that contains no other, in the order of the network. The energy is
-    the layer's share of the time times what the sensors measured; nothing is ever modelled
-    into the file where they measured nothing.
+    A row for each layer that calls no other, in the order of the network; one that PyTorch runs
+    as a whole, or whose weights are computed by parametrizations, is one row. The energy is the
+    layer's share of the time times what the sensors measured; it is empty for layers that were
+    not called, and nothing is ever modelled into the file where nothing was measured.
 
     Args:
         out_file: a CSV file; emptied at once, written by ``stop``, or at the end of the
@@ -50,6 +51,7 @@ class LayerwiseMeasurementTool:
         self._model: Any = None
         self._block: Any = None
         self._energies: Any = None
+        self._process = os.getpid()
         atexit.register(self._at_exit)
 
     def start(self, model: Any) -> Any:
@@ -74,7 +76,11 @@ class LayerwiseMeasurementTool:
                 self._session.open()
                 self._is_open = True
             except NoSensorError as error:
-                self._tell(f"energy is not known, its column stays empty: {error}")
+                warnings.warn(
+                    f"energy is not known, its column stays empty: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         if self._is_open:
             block = layer_energy(model, self._session)
             self._energies = block.__enter__()
@@ -97,17 +103,17 @@ class LayerwiseMeasurementTool:
         if model is None:
             raise LifecycleError("nothing is being measured: call start(model) first")
         joules: dict[str, float] = {}
+        result: LayersResult | None = None
         block, self._block = self._block, None
         if block is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # it is raised below
                 block.__exit__(type(error) if error else None, error, None)
-            joules = self._joules(self._energies.result)
+            result = self._energies.result
+            joules = self._joules(result)
         begin(self.out_file, self._header)
         rows = (
-            (type(layer).__name__, cell(joules.get(name or type(model).__name__, math.nan)))
-            for name, layer in model.named_modules()
-            if not any(layer.children())
+            (kind, cell(joules.get(name, math.nan))) for name, kind in _row_names(model, result)
         )
         append(self.out_file, rows)
 
@@ -123,18 +129,50 @@ class LayerwiseMeasurementTool:
                 "would bring it in"
             )
             return {}
+        called = _called(result)
         return {
             layer.name: layer.with_parts_j.value
             for layer in result.layers
-            if layer.with_parts_j is not None
+            if layer.with_parts_j is not None and any(_is_in(name, layer.name) for name in called)
         }
 
     def _tell(self, message: str) -> None:
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
 
     def _at_exit(self) -> None:
+        if os.getpid() != self._process:
+            return  # a fork of the program that measures
         try:
             if self._model is not None:
                 self._finish(SystemExit())
         finally:
             self._session.close()
+
+
+def _called(result: LayersResult) -> set[str]:
+    """The layers that were called, in one direction at least."""
+    return {
+        layer.parent if layer.direction and layer.parent else layer.name
+        for layer in result.layers
+        if layer.calls
+    }
+
+
+def _is_in(name: str, other: str) -> bool:
+    return name == other or name.startswith(f"{other}.")
+
+
+def _row_names(model: Any, result: LayersResult | None) -> Iterator[tuple[str, str]]:
+    """Name and type of each layer that has a row."""
+    called = set() if result is None else _called(result)
+    whole: str | None = None
+    for name, layer in model.named_modules():
+        if whole is not None and _is_in(name, whole):
+            continue
+        children = [child for child, _ in layer.named_children()]
+        alone = name in called and not any(_is_in(o, name) for o in called - {name})
+        if name and (children == ["parametrizations"] or (children and alone)):
+            whole = name
+        elif children:
+            continue
+        yield name or type(layer).__name__, type(layer).__name__

@@ -77,6 +77,7 @@ class EnergyMeasurementTool:
         self._known: bool | None = None
         self._told: set[str] = set()
         self._window: Any = None
+        self._process = os.getpid()
         atexit.register(self._at_exit)
 
     def start(self) -> None:
@@ -145,6 +146,8 @@ class EnergyMeasurementTool:
             warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _at_exit(self) -> None:
+        if os.getpid() != self._process:
+            return  # a fork of the program that measures
         if self._window is not None:
             self.stop()
         self._session.close()
@@ -178,6 +181,7 @@ class AsynchronousMeasurementTool:
         self._options = with_board(options, gpu_num)
         self._recorder: Recorder | None = None
         begin(self.out_file, None)
+        self._process = os.getpid()
         atexit.register(self._at_exit)
 
     @property
@@ -228,7 +232,7 @@ class AsynchronousMeasurementTool:
             )
 
     def _at_exit(self) -> None:
-        if self._recorder is not None:
+        if self._recorder is not None and os.getpid() == self._process:
             self.stop()
 
 

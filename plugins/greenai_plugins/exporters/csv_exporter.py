@@ -7,15 +7,16 @@ import io
 from dataclasses import astuple
 from typing import ClassVar
 
-from greenai_core import Exporter, LayersResult, Report, StudyResult
+from greenai_core import CapResult, Exporter, LayersResult, Report, StudyResult
 
 from .layers_csv import layers_csv
+from .powercap_csv import powercap_csv
 from .rows import COLUMNS, rows
 from .study_csv import study_csv
 
 
 class CsvExporter(Exporter):
-    """One row for each total and each channel of each result; of studies a size, of layers each.
+    """One row for each total and each channel; of studies a size, of caps a probe, each layer.
 
     The columns are the fields of ``rows.Row``, units in their names; numbers
     have all their digits, a figure that is not known is an empty cell.
@@ -35,6 +36,8 @@ class CsvExporter(Exporter):
             return b"\n".join(map(study_csv, studies)) or b"model\n"
         if report.kind == "layers":
             return layers_csv([one for one in report.results if isinstance(one, LayersResult)])
+        if report.kind == "powercap":
+            return powercap_csv([one for one in report.results if isinstance(one, CapResult)])
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -19,6 +19,7 @@ from .after_joules import HEAD, footprint_cells, footprint_notes, grade_notes
 from .markdown_text import code, plain
 from .pages.markdown import rendered
 from .pages.page import page_of
+from .quantities import PREFIXES
 from .rows import Row, command_line, rows
 
 TITLES = {
@@ -34,8 +35,6 @@ LEGEND = (
     "range without it: use that to compare figures of one machine."
 )
 
-PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
-
 
 class MarkdownExporter(Exporter):
     """Tables for people: totals, channels, and what to know of them."""
@@ -49,7 +48,7 @@ class MarkdownExporter(Exporter):
         Raises:
             SchemaError: a result is of no known kind.
         """
-        if report.kind in ("study", "layers"):
+        if report.kind in ("study", "layers", "powercap"):
             return self.export_several([ReportSource(report.kind, report)])
         lines = [f"# {TITLES.get(report.kind, report.kind)}", ""]
         all_rows = list(rows(report))

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from greenai_core import (
+    GreenAIError,
     Layer,
     LayersResult,
     LifecycleError,
@@ -30,7 +31,7 @@ from greenai_core import (
     WatchedLoop,
     layers_of_window,
 )
-from greenai_plugins.models.torch_layers import TorchLayered
+from greenai_plugins.models.torch_layers import TorchLayered, elements
 from greenai_plugins.models.torch_training_layers import (
     BACKWARD,
     FORWARD,
@@ -38,7 +39,9 @@ from greenai_plugins.models.torch_training_layers import (
     with_directions,
 )
 
-from .torch_loop_watch import INSIDE, LoopWatch, Row, Tally, WatchingCost, watching_cost
+from .torch_loop_tally import INSIDE, Row, Tally
+from .torch_loop_watch import LoopWatch
+from .torch_watching_cost import WatchingCost, watching_cost
 
 MIXED = (
     "training and inference were mixed in one `layer_energy`: {taught} of {passes} passes were "
@@ -47,9 +50,21 @@ MIXED = (
 )
 
 HIDDEN = (
-    "an optimiser changed the network, but no backward pass went through what it returned: its "
-    "tensors are hidden in an object of its own class. Return tensors, tuples, mappings or "
-    "dataclasses to see the layers of training"
+    "the network learnt, but no backward pass went through what it returned in the block: its "
+    "tensors are hidden in an object of its own class, the backward pass is inside its own "
+    "`forward`, or goes through a pass from before the block. Return tensors, tuples, mappings or "
+    "dataclasses, and do both passes in the block, to see the layers of training"
+)
+
+NO_LAYER = (
+    "the network was called, but none of its layers was called as a module: their `forward` is "
+    "called by itself, or compiled. Call them (`self.layer(x)`) to see them, or measure the whole "
+    "with `Session.window`"
+)
+
+NOT_CALLED = (
+    "the network was not called in the block. Call it as `model(x)`, not `model.forward(x)`; a "
+    "copy, a compiled or a parallel one of it is another network"
 )
 
 
@@ -69,7 +84,7 @@ class LayerEnergies:
             ModelError: what was seen cannot be told by layer; the message says why.
         """
         if self._result is None:
-            unfinished = "has not ended" in self._refused or "not called" in self._refused
+            unfinished = "has not ended" in self._refused or self._refused == NOT_CALLED
             raise (LifecycleError if unfinished else ModelError)(self._refused)
         return self._result
 
@@ -90,40 +105,59 @@ def layer_energy(model: Any, session: Session | None = None) -> Iterator[LayerEn
         NoSensorError: nothing tells joules here.
     """
     energies = LayerEnergies()
+    _refuse_what_is_no_network(model)
     device = next((parameter.device for parameter in model.parameters()), None)
     watch = LoopWatch(model, device)
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(Session())
         cost = watching_cost()
-        window = session.window("layers")
         interrupted = True
-        window.__enter__()
+        window = session.window("layers")
         try:
-            watch.begin()
-            yield energies
-            interrupted = False
+            with window:
+                try:
+                    watch.begin()
+                    yield energies
+                    interrupted = False
+                finally:
+                    watch.end()
         finally:
-            watch.end()
-            window.__exit__(None, None, None)
-            refused = watch.trouble or _refusal(watch.tally, interrupted)
+            refused = watch.trouble or _refusal(watch.tally, model, interrupted)
+            if not refused:
+                try:
+                    loop = _seen(model, watch.tally, cost, device)
+                    energies._result = layers_of_window(window.result, loop)
+                except GreenAIError as error:  # must not hide one of the loop
+                    refused = str(error)
             energies._refused = refused
             if refused:
                 warnings.warn(f"no energy by layer: {refused}", RuntimeWarning, stacklevel=3)
-            else:
-                loop = _seen(model, watch.tally, cost, device)
-                energies._result = layers_of_window(window.result, loop)
 
 
-def _refusal(tally: Tally, interrupted: bool) -> str:
+def _refuse_what_is_no_network(model: Any) -> None:
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(
+            f"`layer_energy` watches a torch.nn.Module, and this is a {type(model).__name__}. "
+            "`greenai layers` measures models of other formats"
+        )
+
+
+def _refusal(tally: Tally, model: Any, interrupted: bool) -> str:
     """Why the passes cannot be told by layer; empty if they can."""
     if not tally.passes:
-        return "the network was not called in the block"
+        return NOT_CALLED
+    if not tally.taught and (tally.optimiser.calls or tally.learnt):
+        return HIDDEN
     # An exception may come between the two passes of the last step.
-    without = tally.passes - tally.taught
-    if tally.taught and without > (1 if interrupted else 0):
+    passes = tally.last_taught if interrupted and tally.taught else tally.passes
+    without = passes - tally.taught - tally.aborted
+    if tally.taught and without > 0:
         return MIXED.format(taught=tally.taught, passes=tally.passes)
-    return HIDDEN if tally.optimiser.calls and not tally.taught else ""
+    seen = any(name for name in tally.forward)
+    return "" if seen or next(model.children(), None) is None or tally.aborted else NO_LAYER
 
 
 def _seen(model: Any, tally: Tally, cost: WatchingCost, device: Any) -> WatchedLoop:
@@ -132,7 +166,7 @@ def _seen(model: Any, tally: Tally, cost: WatchingCost, device: Any) -> WatchedL
     itself = ""
     if not layers:  # the network is one layer
         itself = type(model).__name__
-        layers = (Layer(itself, itself, sum(p.numel() for p in model.parameters()), None),)
+        layers = (Layer(itself, itself, sum(map(elements, model.parameters())), None),)
     on_gpu = getattr(device, "type", "") == "cuda"
     taken = WatchingCost(0.0, 0.0) if on_gpu else cost
     notes = []

@@ -2,78 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from greenai_plugins.models.torch_layer_times import Watched, refuse_what_cannot_be_watched
-from greenai_plugins.models.torch_runtime import flatten
+from greenai_core import ModelError
+from greenai_plugins.models.torch_layer_times import (
+    STREAMS,
+    THREADS,
+    Watched,
+    refuse_what_cannot_be_watched,
+)
 from greenai_plugins.models.torch_training_layers import (
     RECOMPUTED,
     StepClock,
+    gathers,
     operations,
     refuse_what_was_compiled,
 )
 
-INSIDE = 0.5
-"""Share of what watching a call costs that lies between its own stamps; the middle of what it
-can be."""
+from .torch_loop_tally import Row, Tally
+from .torch_outputs import tensors_in
 
 KEPT_EVENTS = 4096
 """Stamps on a GPU that may wait until it has come to them."""
 
-THREADS = (
-    "the network was called from several threads, where calls cannot be told to lie within each "
-    "other. Call it from the thread of the `with` block"
+CHANGED = (
+    "layers of the network were put in, taken out or replaced in the block. Change the network "
+    "before it"
 )
 
-STREAMS = (
-    "the network ran on several CUDA streams at once, where layers overlap and no time is one "
-    "layer's. Run it on one stream to see its layers"
+COMPILED = (
+    "layers of the network were compiled in the block (torch.compile), and what is compiled has "
+    "no layers. Watch the network before it is compiled, or measure the compiled one as a whole"
 )
 
-
-@dataclass
-class Row:
-    """Calls of one row so far.
-
-    Attributes:
-        calls: that were watched.
-        seconds: without what is inside other rows.
-        inner: calls of others inside them.
-    """
-
-    calls: int = 0
-    seconds: float = 0.0
-    inner: int = 0
-
-
-@dataclass
-class Tally:
-    """What was seen.
-
-    Attributes:
-        forward, backward: by the name of the layer; empty for the network itself.
-        optimiser: steps of optimisers of the network.
-        passes: calls of the network from outside.
-        taught: passes that were followed by a backward pass.
-        in_parts: whether layers were called from outside the network.
-        calls, operations: that were stamped.
-        placing_s: spent on placing and reading stamps, beside the stamps themselves.
-    """
-
-    forward: dict[str, Row] = field(default_factory=dict)
-    backward: dict[str, Row] = field(default_factory=dict)
-    optimiser: Row = field(default_factory=Row)
-    passes: int = 0
-    taught: int = 0
-    in_parts: bool = False
-    calls: int = 0
-    operations: int = 0
-    placing_s: float = 0.0
+UNREADABLE = "what the network returned, a {}, cannot be looked through for tensors: {}"
 
 
 class LoopWatch:
@@ -96,7 +64,9 @@ class LoopWatch:
         self.tally = Tally()
         self.trouble = ""
         """Why what was seen means nothing; empty while it does."""
-        self._names = {id(module): name for name, module in network.named_modules()}
+        self._network = network
+        self._tree = _tree(network)
+        self._names = {module: name for name, module in self._tree.items()}
         self._clock = StepClock(device)
         self._asynchronous = getattr(device, "type", "") == "cuda"
         self._record = Watched()
@@ -107,7 +77,10 @@ class LoopWatch:
         self._late: deque[tuple[Row, Any, Any, Any]] = deque()
         self._stream: Any = None
         self._stepping: Any = None
-        self._parameters = {id(parameter) for parameter in network.parameters()}
+        self._parameters = {id(parameter): parameter for parameter in network.parameters()}
+        self._gradients: tuple[Any, ...] = ()
+        self._raised: BaseException | None = None
+        self._compiling, self._learning = _modes()
 
     def begin(self) -> None:
         """Place the hooks."""
@@ -120,14 +93,19 @@ class LoopWatch:
             register_optimizer_step_pre_hook,
         )
 
-        self._thread = threading.get_ident()
-        self._running = True
+        self.running()
         # Not on the layers themselves: those could not be pickled nor copied meanwhile, and
         # PyTorch runs some of them differently when there are hooks on them.
-        self._handles.append(register_module_forward_pre_hook(self._before))
-        self._handles.append(register_module_forward_hook(self._after, always_call=True))
+        self._handles.append(register_module_forward_pre_hook(self.before))
+        self._handles.append(register_module_forward_hook(self.after, always_call=True))
         self._handles.append(register_optimizer_step_pre_hook(self._step_begins))
         self._handles.append(register_optimizer_step_post_hook(self._step_ends))
+
+    def running(self) -> None:
+        """Watch whatever calls the hooks from now on, in this thread."""
+        self._thread = threading.get_ident()
+        self._gradients = self._gradients_now()
+        self._running = True
 
     def end(self) -> None:
         """Take all hooks away; does nothing when they are gone."""
@@ -136,33 +114,83 @@ class LoopWatch:
             handle.remove()
         self._handles.clear()
         self._placed.clear()
+        if self._record.calls:  # the block was left in the middle of a pass
+            self.tally.aborted += 1
+            self._passed()
         self._clock.synchronize()
         self._fold(0)
+        self._look_at_gradients()
+        self.trouble = self.trouble or self._changed()
+
+    def _changed(self) -> str:
+        """Why the network cannot be watched any more; empty if it can."""
+        try:
+            refuse_what_cannot_be_watched(self._network)
+            refuse_what_was_compiled(self._network)
+        except ModelError as error:
+            return str(error)
+        return "" if _tree(self._network) == self._tree else CHANGED
 
     # Forward
 
-    def _before(self, module: Any, args: Any) -> None:
-        name = self._names.get(id(module))
+    def before(self, module: Any, args: Any) -> None:
+        """A module begins; called by PyTorch."""
+        if self._compiling():
+            # This is made part of the compiled code then, which has no clock.
+            if module in self._names:
+                self.trouble = COMPILED
+            return
+        name = self._names.get(module)
         if name is None or self._useless():
             return
-        if not self._record.calls:
+        self._break_off(name)
+        if self._record.innermost is None:
+            if self._record.calls:  # Ctrl-C came while a pass was being counted
+                self._passed()
+            if self._learning():
+                self._look_at_gradients()
             self.tally.passes += 1
             self.tally.in_parts = self.tally.in_parts or bool(name)
             self._stepping = None  # an optimiser that runs the network itself
+            self._raised = sys.exc_info()[1]
         self._record.begin(name, self._clock.stamp())
 
-    def _after(self, module: Any, args: Any, output: Any) -> None:
+    def after(self, module: Any, args: Any, output: Any) -> None:
+        """A module ends; called by PyTorch."""
+        if self._compiling() or self.trouble:
+            return
         record = self._record
-        if id(module) not in self._names or self.trouble or not record.calls:
+        name = self._names.get(module)
+        # Where a hook that comes before ours raised, no call has begun.
+        if name is None or record.innermost != name or threading.get_ident() != self._thread:
             return
         record.end(self._clock.stamp())
-        if record.calls[0].ended is None:
+        if record.depth:
             return
         began = time.perf_counter()
         if output is not None:
-            self._place(output)
+            try:
+                self._place(output)
+            except Exception as error:  # noqa: BLE001  # objects of the user; their loop goes on
+                self.trouble = UNREADABLE.format(type(output).__name__, error)
+                return
+        elif sys.exc_info()[1] is not self._raised:
+            self.tally.aborted += 1
         self._passed()
         self.tally.placing_s += time.perf_counter() - began
+
+    def _break_off(self, name: str) -> None:
+        """End calls that were ended by Ctrl-C or its like: PyTorch calls no hook then."""
+        inner = self._record.innermost
+        if inner is None or _is_inside(name, inner):
+            return
+        under_way = sum(module in self._names for module in _modules_under_way()) - 1
+        # Below 0 this call itself is not found: somebody has put another way of calling there.
+        if 0 <= under_way < self._record.depth:
+            self._record.break_off(under_way)
+            if not under_way:
+                self.tally.aborted += 1
+                self._passed()
 
     def _useless(self) -> bool:
         """Whether a call cannot be counted; notes why."""
@@ -172,13 +200,10 @@ class LoopWatch:
             self.trouble = RECOMPUTED
         elif threading.get_ident() != self._thread:
             self.trouble = THREADS
-        elif self._asynchronous:
-            import torch
-
-            stream = torch.cuda.current_stream().cuda_stream
-            self._stream = stream if self._stream is None else self._stream
-            if stream != self._stream:
+        elif self._clock.stream() != self._stream:
+            if self._stream is not None:
                 self.trouble = STREAMS
+            self._stream = self._clock.stream()
         return bool(self.trouble)
 
     def _passed(self) -> None:
@@ -186,11 +211,14 @@ class LoopWatch:
         calls, self._record = self._record.calls, Watched()
         self.tally.calls += len(calls)
         for call in calls:
+            if call.ended is None:
+                continue
             row = self.tally.forward.setdefault(call.layer, Row())
             row.calls += 1
-            parent = None if call.parent is None else calls[call.parent].layer
-            above = None if parent is None else self.tally.forward.setdefault(parent, Row())
-            if above is not None:
+            parent = None if call.parent is None else calls[call.parent]
+            above = None
+            if parent is not None and parent.ended is not None:
+                above = self.tally.forward.setdefault(parent.layer, Row())
                 above.inner += 1
             self._late.append((row, above, call.began, call.ended))
         self._fold(KEPT_EVENTS if self._asynchronous else 0)
@@ -214,19 +242,27 @@ class LoopWatch:
         begins = [call.began[1] for call in calls]
         taught = [False]
         handles: list[Any] = []
-        for operation in operations([tensor for _, tensor in flatten(output)], begins[0]):
-            if hasattr(operation, "variable"):
+        for operation in operations(list(tensors_in(output)), begins[0]):
+            if gathers(operation):
                 continue  # shared by all passes: adding up gradients belongs to none of them
             number = operation._sequence_nr()
             at: int | None = bisect_right(begins, number) - 1
             while at is not None and calls[at].ended[1] <= number:
                 at = calls[at].parent
-            handles += self._stamped(operation, calls[at or 0].layer, taught)
+            handles += self.stamped(operation, calls[at or 0].layer, taught)
         if handles:
             self._placed.append(handles)
 
-    def _stamped(self, operation: Any, name: str, taught: list[bool]) -> list[Any]:
+    def stamped(self, operation: Any, name: str, taught: list[bool]) -> list[Any]:
+        """Stamp an operation of the backward pass; what takes the hooks away again.
+
+        Args:
+            operation: of the graph.
+            name: of its row.
+            taught: of its pass: whether the backward pass has come to it.
+        """
         row = self.tally.backward.setdefault(name, Row())
+        number = self.tally.passes
         began: list[Any] = []
 
         def before(gradients: Any) -> None:
@@ -234,6 +270,7 @@ class LoopWatch:
                 if not taught[0]:
                     taught[0] = True
                     self.tally.taught += 1
+                    self.tally.last_taught = max(self.tally.last_taught, number)
                 began.append(self._clock.stamp())
 
         def after(inputs: Any, outputs: Any) -> None:
@@ -245,6 +282,25 @@ class LoopWatch:
                     self._fold(0)
 
         return [operation.register_prehook(before), operation.register_hook(after)]
+
+    def _gradients_now(self) -> tuple[Any, ...]:
+        """What changes when parameters are given gradients."""
+        gradients = (parameter.grad for parameter in self._parameters.values())
+        return tuple(None if one is None else (id(one), one._version) for one in gradients)
+
+    def _look_at_gradients(self) -> None:
+        """Note gradients that came otherwise than through what the network returned."""
+        if self.tally.taught or self.tally.learnt:
+            return
+        began = time.perf_counter()
+        before, self._gradients = self._gradients, self._gradients_now()
+        found = zip(self._parameters.values(), before, self._gradients, strict=True)
+        self.tally.learnt = any(
+            # Setting a gradient to zero changes it, too.
+            new is not None and new != old and not _is_zero(parameter.grad)
+            for parameter, old, new in found
+        )
+        self.tally.placing_s += time.perf_counter() - began
 
     # Optimiser
 
@@ -271,56 +327,36 @@ def in_backward() -> bool:
     return task is not None and task() != -1
 
 
-# What watching costs
-
-CHAIN = 50
-ROUNDS = 7
-
-
-@dataclass(frozen=True)
-class WatchingCost:
-    """Seconds that watching one call of a layer, and one operation, takes."""
-
-    call_s: float
-    operation_s: float
-
-
-def watching_cost() -> WatchingCost:
-    """Measured on layers that do nothing, watched and not, in turn; takes some milliseconds."""
+def _modes() -> tuple[Callable[[], bool], Callable[[], bool]]:
+    """What tells whether PyTorch compiles the code that runs, and whether it keeps gradients."""
     import torch
 
-    chain = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(CHAIN)))
-    start = torch.zeros(1, requires_grad=True)
+    return torch.compiler.is_compiling, torch.is_grad_enabled
 
-    def forward() -> float:
-        began = time.perf_counter()
-        chain(start)
-        return time.perf_counter() - began
 
-    def backward(watched: bool) -> float:
-        with torch.enable_grad():
-            tensor = start
-            for _ in range(CHAIN):
-                tensor = tensor * 1.0
-        watch = LoopWatch(chain, start.device)
-        watch._running = True
-        if watched:
-            for operation in operations([tensor]):
-                if not hasattr(operation, "variable"):
-                    watch._stamped(operation, "", [False])
-        began = time.perf_counter()
-        torch.autograd.grad(tensor, start)
-        return time.perf_counter() - began
+def _is_zero(tensor: Any) -> bool:
+    try:
+        return not bool(tensor.count_nonzero())
+    except (RuntimeError, NotImplementedError):  # of a layout or a device without that operation
+        return False
 
-    def watched_forward() -> float:
-        watch = LoopWatch(chain, start.device)
-        watch.begin()
-        took = forward()
-        watch.end()
-        return took - watch.tally.placing_s
 
-    rounds = [
-        (forward(), watched_forward(), backward(False), backward(True)) for _ in range(ROUNDS)
-    ]
-    plain, seen, back, seen_back = (sorted(kind)[ROUNDS // 2] for kind in zip(*rounds, strict=True))
-    return WatchingCost(max(seen - plain, 0.0) / (CHAIN + 1), max(seen_back - back, 0.0) / CHAIN)
+def _tree(network: Any) -> dict[str, Any]:
+    """All modules of a network by name, the network itself first."""
+    return dict(network.named_modules())
+
+
+def _is_inside(name: str, other: str) -> bool:
+    """Whether a layer is one of those inside another one."""
+    return name != other and (not other or name.startswith(f"{other}."))
+
+
+def _modules_under_way() -> Iterator[Any]:
+    """The modules whose calls this thread is in, the innermost first."""
+    import torch
+
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code is torch.nn.Module._call_impl.__code__:
+            yield frame.f_locals["self"]
+        frame = frame.f_back

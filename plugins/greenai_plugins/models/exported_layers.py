@@ -11,10 +11,15 @@ from typing import Any
 from greenai_core import CallTime, Layer, LayerCall
 
 from . import torch_layer_context
+from .torch_layer_context import CLOSE
 from .torch_layers import TorchLayered
+from .torch_runtime import flatten
 
 USE = re.compile(r"@\d+")
 """What ``torch.export.unflatten`` appends to the name of a module to tell its uses apart."""
+
+CONTAINER = "container"
+"""Type of a layer that is never called, but is in the names of others."""
 
 
 class ExportedLayered(TorchLayered):
@@ -39,11 +44,17 @@ class ExportedLayered(TorchLayered):
         )
 
     def calls(self, prepared: Any) -> tuple[LayerCall, ...]:
-        """The uses of layers; those of one that is several modules are numbered together."""
+        """The uses of layers; those of one that is several modules are numbered together.
+
+        One that works in place is left out: a program has no out-of-place way of it, so that it
+        would be fed its own output.
+        """
         index: Counter[str] = Counter()
         calls = []
         for call in super().calls(prepared):
             name = _one(call.layer)
+            if not _is_steady(call.replay):
+                continue
             calls.append(replace(call, layer=name, index=index[name]))
             index[name] += 1
         return tuple(calls)
@@ -80,6 +91,18 @@ def _one(name: str) -> str:
     return USE.sub("", name)
 
 
+def _is_steady(replay: Callable[[], object]) -> bool:
+    """Whether a layer that is done again gives the same again."""
+    import torch
+
+    first = [tensor.clone() for _, tensor in flatten(replay())]
+    again = [tensor for _, tensor in flatten(replay())]
+    return all(
+        torch.allclose(one, other, rtol=CLOSE, atol=0.0, equal_nan=True)
+        for one, other in zip(first, again, strict=True)
+    )
+
+
 def _compile(module: Any) -> None:
     """Let a program that was taken apart run as code, as the whole one does.
 
@@ -97,5 +120,11 @@ def _compile(module: Any) -> None:
 
 
 def _type(module: Any) -> str:
-    """Name of the class that a module had before the export."""
+    """Name of the class that a module had before the export.
+
+    Of one that only holds others PyTorch says what the first of these was.
+    """
+    graph = getattr(module, "graph", None)
+    if graph is not None and not len(graph.nodes):
+        return CONTAINER
     return str(getattr(module, "_ty", None) or "").rpartition(".")[2]

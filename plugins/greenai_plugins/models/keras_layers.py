@@ -35,17 +35,19 @@ class KerasLayers:
         self._named = list(_walk(model, None, set()))
 
     def layers(self) -> tuple[Layer, ...]:
-        """All layers, parents before children."""
+        """All layers, parents before children; a weight that they share is the first one's."""
+        seen: set[int] = set()
         return tuple(
-            Layer(name, type(layer).__name__, 0 if parts(layer) else _elements(layer), parent)
+            Layer(name, type(layer).__name__, 0 if parts(layer) else _elements(layer, seen), parent)
             for name, layer, parent in self._named
         )
 
     def calls(self, prepared: Sequence[Any]) -> tuple[LayerCall, ...]:
         """The uses of leaves in one forward pass, each ready to be done again.
 
-        The pass runs operation by operation to see what each layer is given; a
-        replay is compiled, as the model itself is when it predicts.
+        Layers with a state, as of random numbers, do not move it on. The pass runs operation
+        by operation to see what each layer is given; a replay is compiled, as the model itself
+        is when it predicts.
         """
         counts: Counter[str] = Counter()
         calls = []
@@ -63,7 +65,7 @@ class KerasLayers:
         unknown = set()
         for name, layer, args, kwargs in self._uses(prepared):
             once = functools.partial(layer, *args, **kwargs)
-            with runtime.quiet():
+            with runtime.quiet(), _stateless():
                 macs, _ = tensorflow_macs.count(runtime.traced(once, ()))
             found[name] += macs or 0
             unknown |= {name} if macs is None else set()
@@ -79,7 +81,7 @@ class KerasLayers:
                 # On the instance, so that it is found before the method of the class;
                 # past Keras' own __setattr__, which would track it.
                 object.__setattr__(layer, "call", _recorder(name, layer, layer.call, seen))
-            with tf.device(self._where.name):
+            with tf.device(self._where.name), _stateless():
                 self._model(pack(self._model, prepared), training=False)
         finally:
             for _, layer in leaves:
@@ -91,12 +93,14 @@ class KerasLayers:
         self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[[], object]:
         tf = runtime.tensorflow()
+
         # Tensors go in as arguments: what a function closes over may become a
         # constant of its graph, and its result be computed once and for all.
-        again = tf.function(
-            lambda given, named: layer(*given, **named),
-            jit_compile=compiled(self._model, self._where),
-        )
+        def once(given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            with _stateless():
+                return layer(*given, **named)
+
+        again = tf.function(once, jit_compile=compiled(self._model, self._where))
 
         with runtime.quiet(), tf.device(self._where.name):
             again.get_concrete_function(args, kwargs)  # traced now, outside any measurement
@@ -109,10 +113,15 @@ class KerasLayers:
         return replay
 
 
+def _stateless() -> Any:
+    """While it lasts variables of Keras keep what they hold, whatever is assigned to them."""
+    return runtime.keras().StatelessScope()
+
+
 def _nothing(*args: Any, **kwargs: Any) -> Any:
     """A layer that gives back the first tensor that it is given."""
     tf = runtime.tensorflow()
-    return tf.identity(tf.nest.flatten((args, kwargs))[0])
+    return tf.identity(next(filter(tf.is_tensor, tf.nest.flatten((args, kwargs)))))
 
 
 def parts(layer: Any) -> list[Any]:
@@ -137,12 +146,14 @@ def _walk(model: Any, parent: str | None, seen: set[int]) -> Iterator[tuple[str,
         yield from _walk(part, name, seen)
 
 
-def _elements(layer: Any) -> int:
-    return sum(
-        math.prod(weight.shape)
-        for weight in getattr(layer, "weights", ())
-        if runtime.is_parameter(weight.dtype)
-    )
+def _elements(layer: Any, seen: set[int]) -> int:
+    """Elements of the weights of a layer that were not seen before."""
+    own = 0
+    for weight in getattr(layer, "weights", ()):
+        if id(weight) not in seen and runtime.is_parameter(weight.dtype):
+            own += math.prod(weight.shape)
+        seen.add(id(weight))
+    return own
 
 
 def _recorder(

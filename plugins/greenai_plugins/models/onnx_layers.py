@@ -22,8 +22,9 @@ from greenai_core import (
 )
 
 from . import onnx_macs, onnx_profile
+from .onnx_numbering import beside, number_nodes, place_of
 from .onnx_origins import Op, ops_of, origins
-from .onnx_profile import KERNEL, MICROSECOND
+from .onnx_profile import MICROSECOND
 from .onnx_rows import layers_of, rows_of
 from .onnx_run_graph import OpenSession, RunGraph
 
@@ -63,9 +64,10 @@ class OnnxLayered:
         self._outputs = list(outputs)
         with loading(path, "ONNX Runtime"):
             self._graph = RunGraph(path, open_session)
-            file = onnx.load(str(path), load_external_data=False).graph
-        self._file = ops_of(file)
-        self._origins = origins(self._file, self._graph.ops, _stored(file))
+            model = onnx.load(str(path), load_external_data=False)
+        self._file = ops_of(model.graph)
+        functions = frozenset(function.name for function in model.functions)
+        self._origins = origins(self._file, self._graph.ops, _stored(model.graph), functions)
         self._rows = rows_of(self._file, self._graph.ops, self._origins)
         self._layers = layers_of(self._rows, self._elements(parameters))
         self._place = {row.name: place for place, row in enumerate(self._rows)}
@@ -79,8 +81,9 @@ class OnnxLayered:
     def calls(self, prepared: Mapping[str, Any]) -> tuple[LayerCall, ...]:
         """Each node as a model of its own, on the inputs that it had in one pass.
 
-        A node whose inputs are no tensors is left out. What a node was given is kept until
-        its call is forgotten; its model is made when it is first replayed.
+        A node is left out whose inputs are no tensors, or that hands its input on: by itself it
+        would be a copy. What a node was given is kept until its call is forgotten; its model
+        is made when it is first replayed.
 
         Raises:
             ModelInputError: the inputs do not fit.
@@ -90,9 +93,12 @@ class OnnxLayered:
 
         values = self._values(prepared)
         number = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32))
-        empty = self._replay(self._graph.nothing, {"number": number})
+        nothing = functools.partial(self._graph.nothing, on_gpu=self._device[0] != "cpu")
+        empty = self._replay(nothing, {"number": number})
         calls = []
         for place, row in enumerate(self._rows):
+            if self._graph.hands_on(place):
+                continue
             wanted = self._graph.takes(place)
             given = {name: values[name] for name in wanted if name in values}
             if len(given) == len(wanted) and all(value.is_tensor() for value in given.values()):
@@ -104,11 +110,17 @@ class OnnxLayered:
         """A pass in which one node is done so many times; see ``RepeatableLayered``.
 
         Raises:
-            ModelError: the layer is no node, or its outputs differ from time to time.
+            ModelError: the layer is no node, it hands its input on, or its outputs differ from
+                time to time.
         """
         if layer not in self._place:
             raise ModelError(
                 f"{layer} is a part of the names of nodes, not a node: repeat one of its nodes"
+            )
+        if self._graph.hands_on(self._place[layer]):
+            raise ModelError(
+                f"{layer} only gives its input another shape, which is free in the pass; done "
+                "again it would be a copy"
             )
         session = self._repeating(layer, times)
 
@@ -128,14 +140,30 @@ class OnnxLayered:
         The file is run once as it is, on the CPU.
         """
         inputs = {name: _array(value) for name, value in prepared.items()}
-        by_node = _macs_of_nodes(self._file, onnx_macs.shapes_of_nodes(self._path, inputs))
+        events = onnx_macs.shapes_of_nodes(self._path, inputs, self._numbered())
+        by_node = _macs_of_nodes(events, self._file)
+        parts = Counter(origin.inside for origin in self._origins)
         found = {}
         for row, origin in zip(self._rows, self._origins, strict=True):
-            parts = [by_node.get(place) for place in origin.made_of]
-            known = [macs for macs in parts if macs is not None]
-            if parts and len(known) == len(parts):
+            known = [by_node[place] for place in origin.made_of if place in by_node]
+            # Those of a function are of all its nodes together.
+            is_whole = origin.inside is None or parts[origin.inside] == 1
+            if known and len(known) == len(origin.made_of) and is_whole:
                 found[row.name] = sum(known)
         return found
+
+    def _numbered(self) -> onnx_macs.Content:
+        """The file with its nodes named by their places.
+
+        Names may be missing, and what ONNX Runtime calls a node then may be the name of another.
+        """
+        import onnx
+
+        with loading(self._path, "ONNX Runtime"):
+            model = onnx.load(str(self._path), load_external_data=False)
+        number_nodes(model.graph)
+        folder = beside(model, self._path)
+        return onnx_macs.Content(model.SerializeToString(), folder)
 
     def _elements(self, parameters: Sequence[LayerParameters]) -> list[int]:
         """Parameters of each node that runs: of all that it was made of."""
@@ -171,20 +199,17 @@ class OnnxLayered:
             return run(self._outputs, dict(prepared))
 
     def _values(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
-        """Every tensor of one pass, as ONNX Runtime values."""
-        import onnxruntime
-
+        """Every tensor of one pass, as ONNX Runtime values; without those that cannot be."""
         with self._named():
-            values = {
-                name: value
-                if isinstance(value, onnxruntime.OrtValue)
-                else onnxruntime.OrtValue.ortvalue_from_numpy(value)
-                for name, value in prepared.items()
-            }
             session = self._graph.exposed()
             names = [entry.name for entry in session.get_outputs()]
-            made = session.run_with_ort_values(names, values)
-        return {**values, **dict(zip(names, made, strict=True))}
+            values = {name: _value(given) for name, given in prepared.items()}
+            if None in values.values():  # text comes and goes as arrays only
+                made = map(_value, session.run(names, dict(prepared)))
+            else:
+                made = session.run_with_ort_values(names, values)
+            values.update(zip(names, made, strict=True))
+        return {name: value for name, value in values.items() if value is not None}
 
     def _replay(
         self, open_session: Callable[[], Any], given: Mapping[str, Any]
@@ -282,25 +307,30 @@ class ProfiledOnnxLayered(OnnxLayered):
         return ProfiledPass(tuple(calls), seconds, MICROSECOND)
 
 
-def _macs_of_nodes(file: Sequence[Op], events: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """By place in the file; nodes that share a name, or multiply in unknown ways, are left out."""
-    keys: dict[str, list[int]] = {}
-    for place, op in enumerate(file):
-        # ONNX Runtime calls a node without a name by its operator and its place.
-        keys.setdefault(op.name or f"{op.type}_{place}", []).append(place)
-        for inner in op.inner:
-            keys.setdefault(inner, []).append(place)
+def _macs_of_nodes(events: Sequence[Mapping[str, Any]], file: Sequence[Op]) -> dict[int, int]:
+    """By place in the file; nodes that multiply in unknown ways are left out.
+
+    Args:
+        events: of the file with its nodes numbered.
+        file: its nodes.
+    """
     found: Counter[int] = Counter(dict.fromkeys(range(len(file)), 0))
+    names = [event["name"].removesuffix(onnx_profile.KERNEL) for event in events]
+    told = {place for name in names if (place := place_of(name)) is not None}
+    # What a function of the file or of ONNX does has names of ONNX Runtime's own.
+    functions = {place for place, op in enumerate(file) if op.type != "Constant"} - told
     unknown: set[int] = set()
-    for event in events:
-        places = keys.get(event["name"].removesuffix(KERNEL), [])
-        macs = onnx_macs.of_event(event)
-        if macs == 0:
-            continue
-        if macs is None or len(set(places)) != 1:
-            unknown.update(places or range(len(file)))
+    for name, event in zip(names, events, strict=True):
+        place, macs = place_of(name), onnx_macs.of_event(event)
+        if place is None:
+            places = functions or told
+            place = next(iter(places)) if len(places) == 1 else None
         else:
-            found[places[0]] += macs
+            places = {place}
+        if macs is None or (place is None and macs):
+            unknown |= places
+        elif place is not None:
+            found[place] += macs
     return {place: macs for place, macs in found.items() if place not in unknown}
 
 
@@ -313,15 +343,29 @@ def _array(value: Any) -> Any:
     return value.numpy() if hasattr(value, "numpy") else value
 
 
-def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+def _value(given: Any) -> Any:
+    """As a value of ONNX Runtime; None for text, and for what is no tensor."""
+    import numpy as np
+    import onnxruntime
+
+    if isinstance(given, onnxruntime.OrtValue):
+        return given
+    if not isinstance(given, np.ndarray) or given.dtype.kind in "OSU":
+        return None
+    return onnxruntime.OrtValue.ortvalue_from_numpy(given)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether outputs are the same: arrays, or sequences and maps of them."""
     import numpy as np
 
-    for left, right in zip(map(_array, one), map(_array, other), strict=True):
-        if not isinstance(left, np.ndarray) or left.dtype.kind not in "fc":
-            if not np.array_equal(left, right):
-                return False
-        elif left.shape != right.shape or not np.allclose(
-            left, right, rtol=CLOSE, atol=CLOSE * float(np.abs(left).max(initial=0)), equal_nan=True
-        ):
-            return False
-    return True
+    left, right = _array(one), _array(other)
+    if isinstance(left, (list, tuple)):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, Mapping):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if not isinstance(left, np.ndarray) or left.dtype.kind not in "fc":
+        return np.array_equal(left, right)
+    return left.shape == right.shape and np.allclose(
+        left, right, rtol=CLOSE, atol=CLOSE * float(np.abs(left).max(initial=0)), equal_nan=True
+    )

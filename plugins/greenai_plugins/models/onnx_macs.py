@@ -13,13 +13,16 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from greenai_core import loading
 
 Shape: TypeAlias = Sequence[int]
 
 ERRORS_ONLY = 3
+
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's option, from 1.19 on: where the weights of a model without a path lie."""
 
 MAX_EVENTS = 1_000_000
 """Where ONNX Runtime's profiler stops writing (``kMaxEvents`` in its profiler.h)."""
@@ -57,8 +60,22 @@ UNCOUNTED = frozenset(
 """Operators that multiply, in ways that the shapes alone do not tell."""
 
 
-def shapes_of_nodes(path: Path, inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+class Content(NamedTuple):
+    """A model that is no file, and the folder from which its weights are named."""
+
+    model: bytes
+    folder: Path
+
+
+def shapes_of_nodes(
+    path: Path, inputs: Mapping[str, Any], content: Content | None = None
+) -> list[Mapping[str, Any]]:
     """What ONNX Runtime's profiler writes of each node of one inference on the CPU.
+
+    Args:
+        path: of the model.
+        inputs: that it is fed with.
+        content: run in its place; None for the file itself.
 
     Raises:
         ModelLoadError: ONNX Runtime cannot run the model on these inputs.
@@ -69,10 +86,14 @@ def shapes_of_nodes(path: Path, inputs: Mapping[str, Any]) -> list[Mapping[str, 
     options.log_severity_level = ERRORS_ONLY
     options.enable_profiling = True
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if content is not None:
+        options.add_session_config_entry(WEIGHTS_FOLDER, os.fspath(content.folder))
     with tempfile.TemporaryDirectory() as folder, loading(path, "ONNX Runtime"):
         options.profile_file_prefix = os.path.join(folder, "profile")  # noqa: PTH118  # it wants text
         session = onnxruntime.InferenceSession(
-            os.fspath(path), sess_options=options, providers=["CPUExecutionProvider"]
+            os.fspath(path) if content is None else content.model,
+            sess_options=options,
+            providers=["CPUExecutionProvider"],
         )
         session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

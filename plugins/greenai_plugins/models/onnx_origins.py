@@ -11,7 +11,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 BLOCKED = re.compile(r"(?:_bn|_mul)?_nchwc(?:_token_\d+)?$")
@@ -55,10 +55,13 @@ class Origin:
     Attributes:
         made_of: the nodes whose work it does.
         folded: nodes that were computed beforehand, because their values are fixed.
+        inside: the node that calls the function of the file which this one is a part of; None
+            for what is in none.
     """
 
     made_of: tuple[int, ...]
     folded: tuple[int, ...]
+    inside: int | None = None
 
 
 def ops_of(graph: Any) -> list[Op]:
@@ -66,13 +69,16 @@ def ops_of(graph: Any) -> list[Op]:
     return [_op(node) for node in graph.node]
 
 
-def origins(file: Sequence[Op], run: Sequence[Op], stored: set[str]) -> list[Origin]:
+def origins(
+    file: Sequence[Op], run: Sequence[Op], stored: set[str], functions: frozenset[str] = frozenset()
+) -> list[Origin]:
     """Where each node that runs comes from.
 
     Args:
         file: nodes of the file.
         run: nodes that run, in the order in which they do.
         stored: names of the tensors that the file holds.
+        functions: operators that the file itself defines.
 
     Returns:
         one for each of ``run``; empty for a node that the file knows nothing of. No node of
@@ -100,6 +106,35 @@ def origins(file: Sequence[Op], run: Sequence[Op], stored: set[str]) -> list[Ori
         owned |= mine
         named = {at for at in mine if at in direct or at not in passive}
         found.append(Origin(tuple(sorted(named)), tuple(sorted(mine - named))))
+    calls = {place for place, op in enumerate(file) if op.type in functions}
+    inside = _inside(run, [calls.intersection(one.made_of) for one in found], set(maker))
+    return [replace(one, inside=inside.get(place)) for place, one in enumerate(found)]
+
+
+def _inside(run: Sequence[Op], calls: Sequence[set[int]], known: set[str]) -> dict[int, int]:
+    """Nodes that run -> the call of a function that they are a part of.
+
+    ONNX Runtime puts the nodes of the function in the place of the call, under names of its
+    own: all but the last ones are known by nothing but whom they work for.
+
+    Args:
+        run: the nodes that run.
+        calls: of each, calls of functions whose outputs it makes.
+        known: tensors that the file names.
+    """
+    users: dict[str, set[int]] = {}
+    for place, op in enumerate(run):
+        for tensor in op.inputs:
+            users.setdefault(tensor, set()).add(place)
+    found = {place: next(iter(mine)) for place, mine in enumerate(calls) if len(mine) == 1}
+    for place in reversed(range(len(run))):
+        outputs = run[place].outputs
+        if place in found or known.intersection(outputs):
+            continue
+        work_for = {found.get(user) for tensor in outputs for user in users.get(tensor, ())}
+        call = next(iter(work_for), None)
+        if len(work_for) == 1 and call is not None:
+            found[place] = call
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,14 +34,20 @@ class Row:
 
 def rows_of(file: Sequence[Op], run: Sequence[Op], origins: Sequence[Origin]) -> list[Row]:
     """One row for each node that runs, in their order."""
+    several = Counter(origin.inside for origin in origins)
     rows = []
     taken: set[str] = set()
     for op, origin in zip(run, origins, strict=True):
         parts = [file[place] for place in origin.made_of]
-        name = _unique(_joined([part.label for part in parts]) or op.label or op.type, taken)
+        name = _joined([part.label for part in parts]) or op.label or op.type
         kinds = [part.type for part in parts]
         kind = "+".join(kinds) if 0 < len(kinds) <= MOST_NAMED else op.type
-        rows.append(Row(name, kind, _common([part.scopes for part in parts])))
+        scopes = _common([part.scopes for part in parts])
+        if origin.inside is not None and len(parts) < 2 and several[origin.inside] > 1:
+            call = file[origin.inside]
+            name, kind = f"{call.label}/{op.type}", op.type
+            scopes = tuple(part for part in call.label.split("/") if part)
+        rows.append(Row(_unique(name, taken), kind, scopes))
     return rows
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .onnx_numbering import number_nodes
 from .onnx_origins import Op, inner_graphs, ops_of, outer_names
 
 Change: TypeAlias = Callable[[Any], None]
@@ -22,6 +23,9 @@ OpenSession: TypeAlias = Callable[[str, Change], Any]
 """Path of a model and what is done to ONNX Runtime's options before it is opened -> session."""
 
 WEIGHTS = "weights.bin"
+
+HANDS_ON = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators whose output ONNX Runtime leaves where their input is (``Alias`` of its kernels)."""
 
 
 class RunGraph:
@@ -81,13 +85,14 @@ class RunGraph:
         """The graph in which one node is done so many times, one after the other."""
         model = self._copy()
         nodes = list(model.graph.node)
+        mark = _unused("/again", nodes)
         del model.graph.node[:]
         for at, node in enumerate(nodes):
             for number in range(times - 1 if at == place else 0):
                 twin = copy.deepcopy(node)
-                twin.name = f"{node.name}/again{number}"
+                twin.name = f"{node.name}{mark}{number}"
                 for side, name in enumerate(node.output):
-                    twin.output[side] = name and f"{name}/again{number}"
+                    twin.output[side] = name and f"{name}{mark}{number}"
                 model.graph.node.append(twin)
             model.graph.node.append(node)
         return self._session(model)
@@ -109,23 +114,42 @@ class RunGraph:
         model.graph.initializer.extend(
             tensor for tensor in self.model.graph.initializer if tensor.name in needed
         )
+        # Shapes that are known would be checked in branches, too, that are not taken for them.
+        is_open = any(inner_graphs(node))
         model.graph.input.extend(
-            helper.make_tensor_value_info(name, value.element_type(), value.shape())
+            helper.make_tensor_value_info(
+                name, value.element_type(), None if is_open else value.shape()
+            )
             for name, value in given.items()
         )
         model.graph.output.extend(ValueInfoProto(name=name) for name in node.output if name)
         return self._session(model)
 
-    def nothing(self) -> Any:
-        """A model that hands on one number, to see what handing a model over costs."""
+    def nothing(self, *, on_gpu: bool = False) -> Any:
+        """A model that hands on one number, to see what handing a model over costs.
+
+        Args:
+            on_gpu: whether a node does that, since without one the number would come to the
+                host and go back; on the CPU it would be a node too many.
+        """
         from onnx import TensorProto, helper
 
         model = self._copy(without_graph=True)
         number = helper.make_tensor_value_info("number", TensorProto.FLOAT, [1])
         same = helper.make_tensor_value_info("same", TensorProto.FLOAT, [1])
-        node = helper.make_node("Identity", ["number"], ["same"])
-        model.graph.CopyFrom(helper.make_graph([node], "nothing", [number], [same]))
+        nodes = [helper.make_node("Identity", ["number"], ["same"])] if on_gpu else []
+        made = helper.make_graph(nodes, "nothing", [number], [same if on_gpu else number])
+        model.graph.CopyFrom(made)
         return self._session(model)
+
+    def hands_on(self, place: int) -> bool:
+        """Whether a node gives its input another shape and no more.
+
+        In the pass its output lies where its input does; done by itself, or once more, it
+        would be a copy.
+        """
+        node = self.model.graph.node[place]
+        return node.op_type in HANDS_ON and node.domain in ("", "ai.onnx")
 
     def takes(self, place: int) -> list[str]:
         """Tensors that a node takes and the file does not hold."""
@@ -148,9 +172,7 @@ class RunGraph:
         model = onnx.load(os.fspath(written), load_external_data=False)
         written.unlink()
         ops = ops_of(model.graph)
-        for place, node in enumerate(model.graph.node):
-            node.name = f"n{place}"
-            _rename_inner(node)
+        number_nodes(model.graph)
         # Inputs with a value of their own whose value was shared with another one.
         stored = {tensor.name for tensor in model.graph.initializer}
         kept = [value for value in model.graph.input if value.name in fed | stored]
@@ -188,9 +210,8 @@ def needs(node: Any) -> Sequence[str]:
     return list(dict.fromkeys(name for name in (*node.input, *inner) if name))
 
 
-def _rename_inner(node: Any) -> None:
-    """Nodes of graphs inside a node get names that no node of the graph itself has."""
-    for graph in inner_graphs(node):
-        for number, inner in enumerate(graph.node):
-            inner.name = f"{node.name}/{number}"
-            _rename_inner(inner)
+def _unused(text: str, nodes: Sequence[Any]) -> str:
+    """It, or more of it, so that it is in the name of no tensor."""
+    while any(text in name for node in nodes for name in node.output):
+        text += "/"
+    return text

@@ -71,18 +71,18 @@ def ways(module: Any, *, next_only: bool = False) -> list[Any]:
 @contextmanager
 def _doing(modules: Sequence[Any], times: int) -> Iterator[None]:
     """While it lasts, each call of these modules is done so many times."""
-    # A forward of the instance is found before that of its class.
+    # A forward of the instance is found before that of its class. Not by an assignment, which
+    # TorchScript's modules would hand on to what they are made of.
     own = [vars(module).get("forward") for module in modules]
     try:
         for module in modules:
-            module.forward = _several(module.forward, times)
+            vars(module)["forward"] = _several(module.forward, times)
         yield
     finally:
         for module, before in zip(modules, own, strict=True):
-            if before is None:
-                vars(module).pop("forward", None)
-            else:
-                module.forward = before
+            vars(module).pop("forward", None)
+            if before is not None:
+                vars(module)["forward"] = before
 
 
 def _several(once: Callable[..., Any], times: int) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,22 @@ from typing import Any
 
 from greenai_core import CallTime, ModelError
 
-PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
-"""Wrappers that run a network in several threads or processes at once."""
+PARALLEL = frozenset(
+    {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"}
+)
+"""Classes of networks that run in several threads or processes at once."""
+
+
+THREADS = (
+    "layers of the network are called from several threads, where calls cannot be told to lie "
+    "within each other. Call all of them from one thread: that of the loop"
+)
+
+
+STREAMS = (
+    "the network ran on several CUDA streams at once, where layers overlap and no time is one "
+    "layer's. Run it on one stream to see its layers"
+)
 
 
 @dataclass
@@ -29,6 +44,8 @@ class Watched:
     """The calls of the passes that were watched, in the order in which they began."""
 
     calls: list[_Call] = field(default_factory=list)
+    trouble: str = ""
+    """Why these calls tell no times; empty while they do."""
     _open: list[int] = field(default_factory=list)
 
     def begin(self, layer: str, stamp: Any) -> None:
@@ -40,8 +57,28 @@ class Watched:
         """The innermost call ends."""
         self.calls[self._open.pop()].ended = stamp
 
+    @property
+    def innermost(self) -> str | None:
+        """Layer of the innermost call that is under way; None where there is none."""
+        return self.calls[self._open[-1]].layer if self._open else None
+
+    @property
+    def depth(self) -> int:
+        """How many calls are under way."""
+        return len(self._open)
+
+    def break_off(self, depth: int) -> None:
+        """Calls that lie inside that many others will never end."""
+        del self._open[depth:]
+
     def times(self, seconds: Callable[[Any, Any], float]) -> tuple[CallTime, ...]:
-        """What was watched; calls that did not end, because of an exception, are left out."""
+        """What was watched; calls that did not end, because of an exception, are left out.
+
+        Raises:
+            ModelError: the calls overlap.
+        """
+        if self.trouble:
+            raise ModelError(self.trouble)
         return tuple(
             CallTime(call.layer, call.parent, seconds(call.began, call.ended))
             for call in self.calls
@@ -70,6 +107,14 @@ class LayerClock:
         event.record(torch.cuda.current_stream(self._device))
         return event
 
+    def stream(self) -> int | None:
+        """The stream in which a GPU works now; None elsewhere."""
+        if not self._events:
+            return None
+        import torch
+
+        return int(torch.cuda.current_stream(self._device).cuda_stream)
+
     def seconds(self, began: Any, ended: Any) -> float:
         """Between two stamps; on a GPU after a synchronisation."""
         if not self._events:
@@ -91,18 +136,47 @@ def refuse_what_cannot_be_watched(network: Any) -> None:
         ModelError: they do not; the message says what to do.
     """
     for module in network.modules():
-        kind = type(module).__name__
-        if kind == "OptimizedModule":
+        kinds = {kind.__name__ for kind in type(module).__mro__}
+        if "OptimizedModule" in kinds:
             raise ModelError(
                 "this network was compiled (torch.compile), and what is compiled has no layers. "
                 "Measure the network that was given to torch.compile, whose layers are compiled "
                 "one by one then, or the compiled one as a whole"
             )
-        if kind in PARALLEL:
+        if kinds & PARALLEL:
             raise ModelError(
-                f"this network runs in several places at once ({kind}), where hooks of one layer "
-                "are called from all of them. Measure its `.module` on one device"
+                f"this network runs in several places at once ({type(module).__name__}), where "
+                "hooks of one layer are called from all of them. Measure the network itself (its "
+                "`.module`, or as it was before `fully_shard`) on one device"
             )
+        compiled = _compiled_method(module)
+        if compiled and next(module.children(), None) is not None:
+            raise ModelError(
+                f"`{compiled}` of {type(module).__name__} was compiled (torch.compile), and what "
+                "is compiled has no layers. Watch the network before it is compiled, or measure "
+                "the compiled one as a whole"
+            )
+    devices = sorted({str(parameter.device) for parameter in network.parameters()})
+    if len(devices) > 1:
+        raise ModelError(
+            f"this network is on several devices ({', '.join(devices)}), whose layers overlap and "
+            "have clocks of their own. Put it on one device"
+        )
+
+
+def _compiled_method(module: Any) -> str:
+    """Name of a method of the module that ``torch.compile`` made; empty if there is none.
+
+    A compiled method of a layer without layers inside is no trouble: it is that layer's.
+    """
+    for members in (vars(module), *map(vars, type(module).__mro__)):
+        for name, member in members.items():
+            # So are functions marked that PyTorch never compiles.
+            if "_torchdynamo_orig_callable" in getattr(member, "__dict__", ()) and not hasattr(
+                member, "_torchdynamo_disable"
+            ):
+                return str(name)
+    return ""
 
 
 def watchable(network: Any) -> Iterator[tuple[str, Any, bool]]:
@@ -110,7 +184,8 @@ def watchable(network: Any) -> Iterator[tuple[str, Any, bool]]:
 
     PyTorch runs a ``TransformerEncoderLayer`` in evaluation mode as one operation, unless a
     hook is on it or on a layer inside: so that layer is wrapped instead of hooked, and those
-    inside, which do not run, are left out.
+    inside, which do not run, are left out. So is a layer that is TorchScript, which takes no
+    hooks.
 
     Args:
         network: that is watched.
@@ -124,7 +199,8 @@ def watchable(network: Any) -> Iterator[tuple[str, Any, bool]]:
     for name, module in network.named_modules():
         if any(name.startswith(f"{outer}." if outer else "") for outer in whole):
             continue
-        wraps = isinstance(module, torch.nn.TransformerEncoderLayer) and not module.training
+        fuses = isinstance(module, torch.nn.TransformerEncoderLayer) and not module.training
+        wraps = fuses or isinstance(module, torch.jit.ScriptModule)
         if wraps:
             whole.append(name)
         yield name, module, wraps
@@ -135,7 +211,7 @@ class Wrapped:
 
     Args:
         module: the layer.
-        before: called with it and its arguments.
+        before: called with it, its arguments, and those by name.
         after: called with it, its arguments and its outputs (None after an exception).
     """
 
@@ -149,21 +225,20 @@ class Wrapped:
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             output = None
-            before(module, args)
+            before(module, args, kwargs)
             try:
                 output = inner(*args, **kwargs)
                 return output
             finally:
                 after(module, args, output)
 
-        module.forward = forward
+        vars(module)["forward"] = forward
 
     def remove(self) -> None:
         """Give the layer its own ``forward`` back."""
-        if self._own is None:
-            vars(self._module).pop("forward", None)
-        else:
-            self._module.forward = self._own
+        vars(self._module).pop("forward", None)
+        if self._own is not None:
+            vars(self._module)["forward"] = self._own
 
 
 @contextmanager
@@ -182,9 +257,15 @@ def watched(network: Any, clock: LayerClock, probes: int) -> Iterator[Watched]:
     record = Watched()
     handles: list[Any] = []
     once = max(probes, 1)
+    thread, stream = threading.get_ident(), clock.stream()
 
     def before(name: str) -> Callable[..., None]:
-        def hook(module: Any, args: Any) -> None:
+        def hook(module: Any, args: Any, kwargs: Any = None) -> None:
+            if threading.get_ident() != thread:
+                record.trouble = THREADS
+                return
+            if clock.stream() != stream:
+                record.trouble = STREAMS
             record.begin(name, clock.stamp())
             for _ in range(once - 1):
                 clock.stamp()
@@ -192,6 +273,8 @@ def watched(network: Any, clock: LayerClock, probes: int) -> Iterator[Watched]:
         return hook
 
     def after(module: Any, args: Any, output: Any) -> None:
+        if threading.get_ident() != thread:
+            return
         for _ in range(once - 1):
             clock.stamp()
         record.end(clock.stamp())

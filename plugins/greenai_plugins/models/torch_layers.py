@@ -46,7 +46,7 @@ class TorchLayered:
             if name:
                 own = 0
                 for parameter in module.parameters(recurse=False):
-                    own += 0 if id(parameter) in seen else parameter.numel()
+                    own += 0 if id(parameter) in seen else elements(parameter)
                     seen.add(id(parameter))
                 parent = name.rpartition(".")[0] or None
                 found.append(Layer(name, type(module).__name__, own, parent))
@@ -98,9 +98,18 @@ class TorchLayered:
         )
 
 
+def elements(parameter: Any) -> int:
+    """Of a parameter; none while it waits for the first inputs to have a shape."""
+    import torch
+
+    return 0 if torch.nn.parameter.is_lazy(parameter) else int(parameter.numel())
+
+
 @contextmanager
 def _recording(network: Any, done: list[_Use]) -> Iterator[None]:
     """While it lasts, each finished call of a layer is noted; hooks go away in any case."""
+    import torch
+
     open_uses: list[_Use] = []
     names = {id(module): name for name, module in network.named_modules()}
 
@@ -114,10 +123,12 @@ def _recording(network: Any, done: list[_Use]) -> Iterator[None]:
     def after(module: Any, args: Any, output: Any) -> None:
         done.append(open_uses.pop())
 
-    handles = []
+    handles: list[Any] = []
     try:
         for name, module, _ in torch_layer_times.watchable(network):
-            if name:
+            if name and isinstance(module, torch.jit.ScriptModule):
+                handles.append(torch_layer_times.Wrapped(module, before, after))
+            elif name:
                 handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
                 handles.append(module.register_forward_hook(after))
         yield

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from greenai_core import ModelInputError
 
+from .torch_layer_times import LayerClock, watched
 from .torch_runtime import Feed, reason
 
 FLOPS_PER_MAC = 2
@@ -58,36 +60,47 @@ def by_layer(module: Any, feed: Feed) -> dict[str, int]:
     """Multiply-accumulates of one inference in each layer, without those of layers inside it.
 
     Args:
-        module: in evaluation mode, on its device.
+        module: in the mode that is meant, on its device.
         feed: its prepared inputs.
 
     Returns:
-        by the name of the layer; empty where they cannot be counted.
+        by the name of the layer, all its calls together; layers that were not called are
+        missing. Empty where nothing can be counted.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False, custom_mapping=_more_operators())
+    clock = _Flops(counter)
     try:
-        with torch.no_grad(), _without_shortcuts(), _noting() as seen, counter:
+        with (
+            torch.no_grad(), _without_shortcuts(), _noting() as seen, counter,
+            watched(module, clock, 1) as record,
+        ):  # fmt: skip
             module(*feed.args, **feed.kwargs)
+        calls = record.times(clock.seconds)
     except Exception:  # noqa: BLE001  # a network's own code may raise anything; nothing is counted
         return {}
     if any(_multiplies(name) for name in seen):
         return {}
-    counts = counter.get_flop_counts()
-    whole = type(module).__name__
-    inside = {
-        name: sum(counts.get(f"{whole}.{name}", {}).values()) // FLOPS_PER_MAC
-        for name, _ in module.named_modules()
-        if name
-    }
-    own = dict(inside)
-    for name, macs in inside.items():
-        parent = name.rpartition(".")[0]
-        if parent:
-            own[parent] -= macs
-    return own
+    own: Counter[str] = Counter()
+    for call in calls:
+        own[call.layer] += round(call.seconds)
+        if call.parent is not None:
+            own[calls[call.parent].layer] -= round(call.seconds)
+    return {name: flops // FLOPS_PER_MAC for name, flops in own.items() if name}
+
+
+class _Flops(LayerClock):
+    """A clock that goes on with each operation that multiplies, not with time."""
+
+    def __init__(self, counter: Any) -> None:
+        super().__init__(None)
+        self._counter = counter
+
+    def stamp(self) -> Any:
+        """How many there were."""
+        return self._counter.get_total_flops()
 
 
 def _multiplies(name: str) -> bool:

@@ -181,6 +181,8 @@ class TorchTrainingLayered:
 
     def macs(self, prepared: Any) -> Mapping[str, int]:
         """Multiply-accumulates of the forward pass, as far as they can be counted."""
+        if not self._module.training:
+            self._module.train()  # other layers may run in evaluation
         counted = torch_macs.by_layer(self._module, prepared.feed)
         return {forward_of(name): macs for name, macs in counted.items()}
 
@@ -232,9 +234,8 @@ class _WatchedStep:
         held = {id(p): name for name, p in owners(self._module)}
 
         def owner(operation: Any) -> str:
-            variable = getattr(operation, "variable", None)
-            if variable is not None:
-                return held.get(id(variable), "") + BACKWARD
+            if gathers(operation):
+                return held.get(id(operation.variable), "") + BACKWARD
             number = operation._sequence_nr()
             at: int | None = bisect_right(begins, number) - 1
             while at is not None and at >= 0:
@@ -273,6 +274,12 @@ def owners(module: Any) -> Iterator[tuple[str, Any]]:
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield name, parameter
+
+
+def gathers(operation: Any) -> bool:
+    """Whether it adds a gradient to that of a parameter; no pass made it, so no layer."""
+    # By its class, since operations of the user may have any attribute.
+    return type(operation).__name__ == "AccumulateGrad"
 
 
 def operations(tensors: Sequence[Any], since: int = 0) -> Iterator[Any]:

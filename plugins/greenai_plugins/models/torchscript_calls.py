@@ -44,7 +44,7 @@ def calls_of(name: str, module: Any, method: str) -> list[Call]:
     myself = next(iter(graph.inputs())).debugName()
     found = []
     for place, node in enumerate(_call_nodes(graph)):
-        path = _path(node.inputsAt(0), myself)
+        path = path_of(node.inputsAt(0), myself)
         if path is None:
             continue
         called = module
@@ -79,13 +79,14 @@ def leaves(
     given = _given(module, method, args)
     for call in calls_of(name, module, method):
         inputs = given[call.place]
-        if depth < MAX_DEPTH and _has_parts(call):
+        if depth < MAX_DEPTH and has_parts(call):
             yield from leaves(call.name, call.module, call.method, inputs, depth + 1)
         elif call.name != name:  # else another method of the same module
             yield call, inputs
 
 
-def _has_parts(call: Call) -> bool:
+def has_parts(call: Call) -> bool:
+    """Whether it calls other modules itself."""
     inside = walk(call.name, call.module, call.method)
     return any(inner.name != call.name for inner in inside)
 
@@ -135,7 +136,7 @@ def _call_nodes(graph: Any) -> list[Any]:
     return [node for node in graph.nodes() if node.kind() == CALL]
 
 
-def _path(value: Any, myself: str) -> tuple[str, ...] | None:
+def path_of(value: Any, myself: str) -> tuple[str, ...] | None:
     """The attributes that lead from a module to a value; None if it comes from elsewhere."""
     parts: list[str] = []
     while value.debugName() != myself:

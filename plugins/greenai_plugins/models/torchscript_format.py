@@ -141,9 +141,10 @@ class TorchscriptModel(TorchLibrary):
         cannot = _cannot_tell_layers(self._module)
         if cannot:
             raise ModelLoadError(f"{self.path}: {cannot}")
-        from .torchscript_layers import ScriptLayered
+        from .torchscript_layers import ScriptLayered, TimedScriptLayered
 
-        return ScriptLayered(self._module)
+        kind = TimedScriptLayered if self.device == "cpu" else ScriptLayered
+        return kind(self._module)
 
     def as_trainable(self) -> Trainable:
         """The program in training.

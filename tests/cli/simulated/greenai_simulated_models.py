@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from greenai_simulated_layers import TinyLayers
 
 from greenai_core import (
     Ability,
@@ -70,6 +71,7 @@ class TinyModel(DLLibrary):
 
     format = "tiny"
     suffixes = (".tiny",)
+    layered = None
     option_names = {
         "model_constructor": "accepted",
         "learning_rate": "of training",
@@ -134,7 +136,10 @@ class TinyModel(DLLibrary):
         if self.marker and now - self.first_run > 1.0:
             Path(self.marker).touch()
             self.marker = None
-        until = now + self.seconds
+        self.spend(self.seconds)
+
+    def spend(self, seconds):
+        until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             pass
 
@@ -142,6 +147,8 @@ class TinyModel(DLLibrary):
         if self.crash:
             raise RuntimeError(self.crash)
         self.work()
+        if self.layered is not None:
+            self.layered.predicted()
         return prepared @ self.matrix
 
     def synchronize(self):
@@ -151,7 +158,15 @@ class TinyModel(DLLibrary):
         return {"y": outputs}
 
     def abilities(self):
-        return {"run": Ability(True), "train": Ability(True), "layers": Ability(False, "no")}
+        layers = Ability(True) if self.content().get("layers") else Ability(False, "no")
+        return {"run": Ability(True), "train": Ability(True), "layers": layers}
+
+    def as_layered(self):
+        if not self.content().get("layers"):
+            return super().as_layered()
+        self.load()
+        self.layered = TinyLayers(self, self.content()["layers"])
+        return self.layered
 
     def as_trainable(self):
         self.load()

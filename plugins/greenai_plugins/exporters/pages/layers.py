@@ -63,6 +63,9 @@ class Own:
         energy: its own.
         time_share: likewise.
         contains: whether there are layers inside.
+        calls: in one pass.
+        directions: energy of the forward and of the backward pass of training; unknown where
+            there is none.
         methods: how its energy was found; of training those of both passes.
         macs: multiply-accumulates, of training those of the forward pass; None where they
             were not counted.
@@ -72,8 +75,18 @@ class Own:
     energy: Quantity
     time_share: float
     contains: bool
+    calls: int
+    directions: tuple[Quantity, Quantity]
     methods: tuple[str, ...]
     macs: int | None
+
+    @property
+    def per_mac(self) -> str:
+        """Joules of a multiply-accumulate; empty where they are not known or drown in noise."""
+        joules, low = self.energy.value, self.energy.low or 0.0
+        if joules is None or not self.macs or (low <= 0 and not self.energy.modelled):
+            return ""
+        return written(Quantity(joules / self.macs, unit="J"))
 
     @property
     def name(self) -> str:
@@ -136,15 +149,32 @@ def owns(result: LayersResult) -> list[Own]:
     for layer in result.layers:
         if layer.direction:
             continue
-        parts = [layer, *passes.get(layer.name, [])]
+        halves = {part.direction: part for part in passes.get(layer.name, [])}
+        parts = [layer, *halves.values()]
         share = math.fsum(part.time_share or 0.0 for part in parts)
         parts = [part for part in parts if _takes_part(part)]
         energy = _added([part.energy_j for part in parts])
         methods = tuple(dict.fromkeys(part.method for part in parts))
         if share or energy.value:
             macs = next((part.macs for part in parts if part.macs), None)
-            made.append(Own(layer, energy, share, layer.name in containers, methods, macs))
+            forward, backward = halves.get("forward"), halves.get("backward")
+            made.append(
+                Own(
+                    layer,
+                    energy,
+                    share,
+                    layer.name in containers,
+                    forward.calls if forward else layer.calls,
+                    (_direction(forward), _direction(backward)),
+                    methods,
+                    macs,
+                )
+            )
     return made
+
+
+def _direction(part: LayerEnergy | None) -> Quantity:
+    return of_figure(part.energy_j if part is not None and _takes_part(part) else None, "J")
 
 
 def _takes_part(layer: LayerEnergy) -> bool:
@@ -158,15 +188,17 @@ def _added(figures: Sequence[Figure | None]) -> Quantity:
     if len(known) == 1:
         return of_figure(known[0], "J")
     value = math.fsum(figure.value for figure in known)
-    half = math.hypot(*((figure.high - figure.low) / 2 for figure in known))
+    half = math.hypot(*(figure.high - figure.value for figure in known))
     methods = "+".join(dict.fromkeys(figure.method for figure in known))
-    return Quantity(value, value - half, value + half, "J", methods)
+    return Quantity(value, max(value - half, min(value, 0.0)), value + half, "J", methods)
 
 
 def _residual(result: LayersResult) -> Notes:
     left, share = result.residual_j, result.residual_share
     if result.energy_j is None:
         return Notes(("The residual is not known, since the energy of the pass is not.",))
+    if result.unattributed_j is None:
+        return Notes(("The residual is not known, since no layer was timed.",))
     if left is None or share is None:
         return Notes(("All layers go by their time, so there is no residual.",))
     side = "less" if left.value >= 0 else "more"
@@ -182,21 +214,21 @@ def _residual(result: LayersResult) -> Notes:
 def table(one: Layered) -> Table:
     """A row for each layer, those with most joules first; then what is in no layer."""
     rows: list[tuple[Cell, ...]] = []
-    found = sorted(owns(one.result), key=lambda row: -(row.energy.value or row.time_share))
+    found = sorted(owns(one.result), key=_cost, reverse=True)
+    in_training = one.result.phase == "training"
     for row in found[:MOST_ROWS]:
         layer = row.layer
-        joules = row.energy.value
-        per_mac = joules / row.macs if joules is not None and row.macs else None
+        last = [_told(part) for part in row.directions] if in_training else [row.per_mac]
         rows.append(
             (
                 Code(row.name),
                 layer.type,
-                str(layer.calls) if layer.calls else "",
+                str(row.calls) if row.calls else "",
                 f"{layer.parameters:,}" if layer.parameters else "",
                 f"{row.macs:,}" if row.macs else "",
                 Quantity(100 * row.time_share, unit="%"),
                 row.energy,
-                "" if per_mac is None else written(Quantity(per_mac, unit="J")),
+                *last,
                 ", ".join(HOW.get(method, method) for method in row.methods),
             )
         )
@@ -205,13 +237,24 @@ def table(one: Layered) -> Table:
         ("overhead", one.result.overhead_j),
         ("sum", one.result.energy_j),
     ):
-        rows.append((name, *[""] * 5, of_figure(figure, "J"), "", ""))
+        rows.append((name, *[""] * 5, of_figure(figure, "J"), *[""] * (3 if in_training else 2)))
     if len(found) > MOST_ROWS:
         caption = f"The {MOST_ROWS} layers of {len(found)} with most joules, of one {one.unit}"
     else:
         caption = f"All layers, of one {one.unit}"
-    head = ("layer", "type", "calls", "parameters", "MACs", "time", "energy", "a MAC", "how")
+    last_heads = ("forward", "backward") if in_training else ("a MAC",)
+    head = ("layer", "type", "calls", "parameters", "MACs", "time", "energy", *last_heads, "how")
     return Table(caption, head, tuple(rows))
+
+
+def _cost(row: Own) -> float:
+    """Joules or, where the energy of the pass is unknown, the time: all rows have the same."""
+    return row.time_share if row.energy.value is None else row.energy.value
+
+
+def _told(part: Quantity) -> Cell:
+    """A direction that a layer does not have is no unknown figure."""
+    return part if part.value is not None else ""
 
 
 def _series(result: LayersResult) -> dict[str, int]:
@@ -239,7 +282,7 @@ def _bars(one: Layered) -> Iterator[Picture]:
     series = _series(one.result)
     items = tuple(
         Item(
-            row.name,
+            _marked(row.name, "time" in row.methods),
             row.energy.value,
             row.energy.low,
             row.energy.high,
@@ -254,8 +297,8 @@ def _bars(one: Layered) -> Iterator[Picture]:
         Ranking(
             "layers",
             f"Energy of layers: {one.name}",
-            "The layers that use most, with 95 % intervals; hollow what is modelled, by a layer's "
-            "time or for want of a sensor.",
+            "The layers that use most, with 95 % intervals; ~ goes by its time, and hollow is what "
+            "is modelled, by that or for want of a sensor.",
             f"energy of one {one.unit}",
             "J",
             items,
@@ -263,6 +306,11 @@ def _bars(one: Layered) -> Iterator[Picture]:
             table=Table("Energy of layers", ("layer", "energy"), rows),
         )
     )
+
+
+def _marked(name: str, by_time: bool) -> str:
+    """Colour alone would not tell it."""
+    return f"~ {name}" if by_time else name
 
 
 def _tip(name: str, type: str, energy: Quantity) -> str:
@@ -283,13 +331,16 @@ def _tree(one: Layered) -> Iterator[Picture]:
     def piece(layer: LayerEnergy) -> Piece:
         whole = layer.with_parts_j
         short = layer.direction or layer.name.removeprefix(f"{layer.parent}.")
+        pieces = tuple(map(piece, children.get(layer.name, [])))
+        own = layer.method == "time" and layer.energy_j is not None and layer.energy_j.value > 0
+        by_time = own or any(one.name.startswith(_marked("", True)) for one in pieces)
         return Piece(
-            short,
+            _marked(short, by_time),
             whole.value if whole is not None else 0.0,
             _tip(layer.name, layer.type, of_figure(whole, "J")),
             series.get(layer.type, COLOURS),
             whole is not None and MODELLED in whole.method,
-            tuple(map(piece, children.get(layer.name, []))),
+            pieces,
         )
 
     inside = [piece(layer) for layer in children.get(None, [])]
@@ -299,12 +350,13 @@ def _tree(one: Layered) -> Iterator[Picture]:
     ):
         if figure is not None:
             tip = _tip(name, "in no layer", of_figure(figure, "J"))
-            inside.append(Piece(name, figure.value, tip, COLOURS, True))
+            inside.append(Piece(_marked(name, True), figure.value, tip, COLOURS, True))
     tip = f"{one.name}\n{written(of_figure(energy, 'J'))}"
     whole = Piece(f"one {one.unit}", energy.value, tip, COLOURS, False, tuple(inside))
     about = (
         "The energy of the pass as a whole above, what it is made of below; each part is as wide "
-        "as its share. Pale parts go by their time, or hold such parts."
+        "as its share. Parts with a ~ go by their time, or hold such parts; pale parts are "
+        "modelled, by that or for want of a sensor."
     )
     keys = _keys(series)
     yield icicle(("flame", f"Where the joules go: {one.name}", about), whole, keys)

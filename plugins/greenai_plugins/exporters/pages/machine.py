@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from greenai_core import (
+    CapResult,
     CommandResult,
     InferenceResult,
     LayersResult,
@@ -65,6 +66,8 @@ def subject(result: object) -> str:
         return command_line(result)
     if isinstance(result, (InferenceResult, TrainingResult, LayersResult)):
         return PurePath(result.model.path).name or result.model.path
+    if isinstance(result, CapResult):
+        return " ".join(result.command) or f"caps of {', '.join(result.devices)}"
     return result.name if isinstance(result, StudyResult) else "comparison"
 
 

@@ -18,6 +18,7 @@ from . import (
     layers,
     machine,
     models,
+    powercaps,
     recordings,
     studies,
     study_comparisons,
@@ -34,8 +35,12 @@ TITLES = {
     "compare": "Energy compared",
     "study": "How energy grows with size",
     "layers": "Energy by layer",
+    "powercap": "The best cap",
     "recording": "Power over time",
 }
+
+PAGES = (*KINDS, "study", "layers", "powercap")
+"""Kinds of reports that have one."""
 
 MARGIN = 0.02
 """Two models are equivalent when their energies differ by less."""
@@ -64,6 +69,7 @@ def page_of(sources: Sequence[ReportSource]) -> Page:
     judged, refused = comparisons.between(sources, MARGIN)
     judged += comparisons.comparisons(sources)
     beside, apart = study_comparisons.compared(sources, MARGIN)
+    in_caps = powercaps.searched(sources)
     ran = commands.ran(sources)
     found = found_studies(sources)
     in_layers = layers.layered(sources)
@@ -74,6 +80,7 @@ def page_of(sources: Sequence[ReportSource]) -> Page:
         found and studies.finding(found),
         made and models.finding(made),
         in_layers and layers.finding(in_layers),
+        in_caps and powercaps.finding(in_caps),
         ran and commands.finding(ran),
         recorded and recordings.finding(recorded),
     )
@@ -90,6 +97,7 @@ def page_of(sources: Sequence[ReportSource]) -> Page:
         *studies.sections(found, models.power_over_time(of_runs(sources))),
         *models.sections(made),
         *layers.sections(in_layers),
+        *powercaps.sections(in_caps),
         *commands.sections(ran),
         *recordings.sections(recorded),
         *commands.footprints(sources),
@@ -116,7 +124,7 @@ def kind_of(source: ReportSource) -> str:
     content = source.content
     if isinstance(content, Recorded):
         return "recording"
-    if not isinstance(content, Report) or content.kind not in (*KINDS, "study", "layers"):
+    if not isinstance(content, Report) or content.kind not in PAGES:
         kind = getattr(content, "kind", type(content).__name__)
         raise SchemaError(f"a report of the unknown kind {kind!r} has no page")
     return content.kind
@@ -168,6 +176,7 @@ def methods(source: ReportSource) -> list[str]:
         for one in layers.layered([source])
         if one.result.energy_j is not None
     ]
+    found += powercaps.methods(source)
     return [method for method in found if method]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from greenai_plugins.exporters.pages.blocks import Table
 from greenai_plugins.exporters.svg_text import text
@@ -55,6 +55,7 @@ class Series:
         fits: pieces of a curve that was fitted to them.
         area: ``x``, lower and upper end of a band.
         dense: the points are too many for marks; they are a line alone.
+        broad: places of a broad pale line behind all else.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Series:
     fits: tuple[tuple[tuple[float, float], ...], ...] = ()
     area: tuple[tuple[float, float, float], ...] = ()
     dense: bool = False
+    broad: tuple[tuple[float, float], ...] = ()
 
     @property
     def modelled(self) -> bool:
@@ -135,6 +137,22 @@ def drawn(chart: Chart) -> Picture:
     )
 
 
+def below(charts: Sequence[Chart]) -> Picture:
+    """Charts of the same series, one below the other, as one picture with linear axes.
+
+    Args:
+        charts: name, title, description, legend and table are those of the first.
+    """
+    first = drawn(charts[0])
+    drawings = [drawn(chart).variants[0][1] for chart in charts]
+    body, down = "", 0.0
+    for one in drawings:
+        body += f'<g transform="translate(0 {number(down)})">{one.body}</g>'
+        down += one.down
+    modelled = how_much(p.modelled for chart in charts for one in chart.series for p in one.points)
+    return replace(first, variants=(("linear", Drawing(ACROSS, down, body)),), modelled=modelled)
+
+
 def _values(chart: Chart) -> tuple[list[float], list[float]]:
     xs: list[float] = []
     ys: list[float] = []
@@ -148,6 +166,8 @@ def _values(chart: Chart) -> tuple[list[float], list[float]]:
             xs.append(x)
             ys += [low, high]
         ys += [y for piece in one.fits for _, y in piece]
+        xs += [x for x, _ in one.broad]
+        ys += [y for _, y in one.broad]
     return xs, ys
 
 
@@ -239,6 +259,8 @@ def _series(one: Series, index: int, x: Axis, y: Axis) -> str:
         upper = " ".join(f"{number(x.at(a))},{number(y.at(c))}" for a, _, c in one.area)
         lower = " ".join(f"{number(x.at(a))},{number(y.at(b))}" for a, b, _ in reversed(one.area))
         parts.append(f'<polygon class="a" points="{upper} {lower}"/>')
+    if one.broad:
+        parts.append(f'<path class="w" d="{_line(one.broad, x, y)}"/>')
     if one.joined and len(one.points) > 1 and not one.fits:
         parts.append(f'<path class="l" d="{_line([(p.x, p.y) for p in one.points], x, y)}"/>')
     if one.fits:

@@ -49,7 +49,7 @@ def style(colours: dict[str, str] | None = None) -> str:
         rules += [
             f".s{index} .m{{fill:{colour};stroke:{colour};stroke-width:1.6}}",
             f".s{index} .h{{fill:{of('paper')}}}",
-            f".s{index} .l,.s{index} .i,.s{index} .f,.s{index} .d,.s{index} .q"
+            f".s{index} .l,.s{index} .i,.s{index} .f,.s{index} .d,.s{index} .q,.s{index} .w"
             f"{{fill:none;stroke:{colour};stroke-linecap:round;stroke-linejoin:round}}",
             f".s{index} .a{{fill:{colour};fill-opacity:.18;stroke:none}}",
             f".s{index} .b{{fill:{colour};stroke:{of('paper')};stroke-width:1}}",
@@ -61,5 +61,6 @@ def style(colours: dict[str, str] | None = None) -> str:
         ".q{stroke-width:7;stroke-opacity:0}",
         ".f{stroke-width:2.2;stroke-dasharray:7 4;stroke-opacity:.9}",
         ".n .l{stroke-dasharray:2 4}",
+        ".w{stroke-width:9;stroke-opacity:.28}",
     ]
     return "".join(rules)
