@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenai_core import Channel, CounterProfiler, ModelError, Session
+from greenai_core import Channel, CounterProfiler, InputOptions, ModelError, Session
 from greenai_core.layer_results import TIME, LayersResult
 from greenai_core.layers import LayerSettings
 from greenai_core.loop import LoopSettings
@@ -43,6 +43,8 @@ WORDS: dict[str, dict[str, Any]] = {
     "mpnet": {},
 }
 """Networks for texts."""
+
+TOKENS = 32
 
 
 PROCESSOR_W = 10.0
@@ -85,22 +87,20 @@ def saved(name: str, config: dict[str, Any], folder: Path) -> Path:
     return folder / name
 
 
-def networks(folder: Path, only: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Each by its name, made when its turn comes."""
+def networks(folder: Path, only: Sequence[str]) -> Iterator[tuple[str, Path, InputOptions]]:
+    """Each by its name, made when its turn comes, and how it is fed."""
     for path in onnx_files():
         name = f"{path.stem.removeprefix('light_').removeprefix('bvlc_')} (ONNX)"
         if not only or path.stem.split("_")[-1] in only:
-            yield name, path
+            yield name, path, InputOptions()
     for name, config in {**IMAGES, **WORDS}.items():
         if not only or name in only:
-            yield f"{name} (PyTorch)", saved(name, config, folder)
+            axes = {"sequence": TOKENS} if name in WORDS else {}
+            yield f"{name} (PyTorch)", saved(name, config, folder), InputOptions(axes=axes)
 
 
-def measured(session: Session, path: Path, method: str, layer_s: float) -> LayersResult:
-    """The layers of one inference."""
-    loop = LoopSettings(min_time_s=4.0, max_time_s=20.0)
-    settings = LayerSettings(method=method, layer_s=layer_s, loop=loop, seed=0)
-    return session.evaluate_layers(path, settings=settings)
+LOOP = LoopSettings(min_time_s=4.0, max_time_s=10.0)
+"""Of the whole pass."""
 
 
 def line(name: str, result: LayersResult) -> str:
@@ -121,10 +121,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", help="names of networks; all by default")
     parser.add_argument("--method", default="context", help="context, isolation or time")
+    parser.add_argument("--top", type=int, default=10, help="layers to measure")
     parser.add_argument("--layer-time", type=float, default=3.0, help="s of each layer")
     parser.add_argument("--profiler", action="append", help="as of `greenai layers`")
     parser.add_argument("--out", type=Path, help="a file for the results, one JSON line each")
     given = parser.parse_args()
+    settings = LayerSettings(
+        method=given.method, top=given.top, layer_s=given.layer_time, loop=LOOP, seed=0
+    )
     print("| architecture | layers that run | measured, of the energy | residual | |")
     print("| --- | ---: | ---: | ---: | --- |")
     shares, flagged = [], 0
@@ -132,10 +136,10 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         Session(given.profiler or [ProcessorTime()]) as session,
     ):
-        for name, path in networks(Path(folder), given.only):
+        for name, path, options in networks(Path(folder), given.only):
             began = time.monotonic()
             try:
-                result = measured(session, path, given.method, given.layer_time)
+                result = session.evaluate_layers(path, options=options, settings=settings)
             except ModelError as error:
                 print(f"| {name} | refused: {error} | | | |", flush=True)
                 flagged += 1

@@ -105,6 +105,7 @@ NONSENSE = {
     "--url": (["zzz", "http://example.org", "https://example.org"], USAGE),
     "--token-file": (["nothing"], USAGE),
     "--ca-file": (["nothing"], USAGE),
+    "--timeout": (["0", "-1", "nan", "inf", "long"], USAGE),
 }
 """Values that cannot be meant, and the exit code. An unknown plugin is told as such, and
 data that are not there are the model's input."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,10 @@ def test_torchvisions_weights_only_when_asked(
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
+    for name in ("torchvision", "torchvision.models"):
+        # Set once, so that whatever is imported under the name goes away with the test.
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        del sys.modules[name]
 
     def small() -> Any:
         return torch.nn.Linear(2, 1)
@@ -215,8 +220,6 @@ def test_torchvisions_weights_only_when_asked(
     assert "torchvision" not in sys.modules
     monkeypatch.setenv(study_inference.WEIGHTS, "pretrained")
     module, note = study_inference.with_weights(small, "small")
-    monkeypatch.delitem(sys.modules, "torchvision")
-    monkeypatch.delitem(sys.modules, "torchvision.models")
     assert module.weight.tolist() == [[5.0, 5.0]]
     assert note == "weights of torchvision"
 
