@@ -62,7 +62,7 @@ coverage-grid: $(VENV)/installed
 	$(BIN)/python benchmarks/coverage_grid.py --workers $(WORKERS)
 
 layer-sums: $(VENV)/installed
-	$(BIN)/python benchmarks/layer_sums.py
+	$(BIN)/python benchmarks/layer_sums.py --layer-time 1 --top 6
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
